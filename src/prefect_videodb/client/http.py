@@ -1,0 +1,378 @@
+"""Send calls: `Client` and `AsyncClient`, the only modules of the client that open a socket."""
+
+import asyncio
+import logging
+import re
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar
+
+import httpx
+from pydantic import SecretStr
+
+from prefect_videodb._version import __version__
+from prefect_videodb.client.answer import Answer, read, read_poll
+from prefect_videodb.client.call import Call, Job, Query
+from prefect_videodb.client.transport import async_transport, origin, transport
+from prefect_videodb.errors import (
+    AnswerLost,
+    ConfigurationError,
+    JobUnfinished,
+    NotConnected,
+    RateLimited,
+    ServiceUnavailable,
+    TransportError,
+    UnexpectedAnswer,
+    VideoDBError,
+)
+from prefect_videodb.redact import redact_url, scrub
+
+T = TypeVar("T")
+logger = logging.getLogger(__name__)
+
+BASE_URL = "https://api.videodb.io"
+API_KEY_VARIABLE = "VIDEO_DB_API_KEY"
+_KEY_HEADER = "x-access-token"
+_AGENT = f"prefect-videodb/{__version__}"
+_PLAIN_HEADERS = {"user-agent": _AGENT, "accept": "application/json", "accept-encoding": "gzip, deflate"}
+_CONNECT_TIMEOUT_S = 10.0
+# A service that does not answer is looked at less and less often, down to this.
+_LONGEST_PAUSE_S = 30.0
+_MOST_DOUBLINGS = 16
+_HOST = re.compile(rb"[A-Za-z0-9._:-]+")  # a name, in its ASCII form, or an address
+_PORTS = range(1, 65536)
+_SHOWN = 100
+_ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+# Raised before a single byte of the request left: repeating is safe whatever the request does.
+_NEVER_LEFT = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.ProxyError,
+    httpx.UnsupportedProtocol,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Polling:
+    """How to wait for a long job.
+
+    Attributes:
+        timeout_s: how long to wait at most; the job goes on at the service when it is over.
+        interval_s: the pause between two looks.
+        on_progress: called at each look with the percentage (None when the service does not say).
+        on_trouble: called with each look that failed in passing; the next one comes after a longer pause.
+    """
+
+    timeout_s: float = 1800.0
+    interval_s: float = 2.0
+    on_progress: Callable[[float | None], None] | None = None
+    on_trouble: Callable[[VideoDBError], None] | None = None
+
+
+class _Waiting(Generic[T]):
+    """One wait for a job: what to do after each look. The clock is monotonic: it never jumps."""
+
+    def __init__(self, job: Job[T], polling: Polling) -> None:
+        self.job = job
+        self._polling = polling
+        self._deadline = time.monotonic() + polling.timeout_s
+        self._trouble = ""
+        self._asked_s = 0.0
+        self._failures = 0
+        self._report()
+
+    def pause_s(self) -> float:
+        """Give the pause before the next look.
+
+        Raises:
+            JobUnfinished: the time is over.
+        """
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise JobUnfinished(
+                f"{self.job.call}: still not done after {self._polling.timeout_s:g} s "
+                f"({_percent(self.job.percentage)}){self._trouble}; it goes on at the service: wait again, "
+                "or with a longer time-out",
+                job=self.job,
+                percentage=self.job.percentage,
+                retry_is_safe=self.job.call.repeatable,
+            )
+        interval_s = self._polling.interval_s
+        if self._failures:
+            interval_s = max(interval_s, min(interval_s * 2.0**self._failures, _LONGEST_PAUSE_S))
+        return min(max(interval_s, self._asked_s), left)
+
+    def failed(self, error: VideoDBError) -> None:
+        """Take a look that failed: in passing, then it is looked again until the time is over; or for good."""
+        if not isinstance(error, TransportError | RateLimited | ServiceUnavailable):
+            raise error
+        self._trouble = f"; the last look failed: {error}"
+        self._asked_s = getattr(error, "retry_after_s", None) or 0.0
+        self._failures = min(self._failures + 1, _MOST_DOUBLINGS)
+        logger.warning("%s: a look at the job failed, looking again: %s", self.job.call, error)
+        if self._polling.on_trouble:
+            self._polling.on_trouble(error)
+
+    def looked(self, answer: Answer) -> T | Job[T]:
+        """Take one look's answer: the result, or the job as it stands."""
+        try:
+            outcome = read_poll(self.job, answer)
+        except (RateLimited, ServiceUnavailable) as error:
+            self.failed(error)
+            return self.job
+        self._trouble, self._asked_s, self._failures = "", 0.0, 0
+        if isinstance(outcome, Job):
+            self.job = outcome
+            self._report()
+        return outcome
+
+    def _report(self) -> None:
+        if self._polling.on_progress:
+            self._polling.on_progress(self.job.percentage)
+
+
+def _percent(percentage: float | None) -> str:
+    return "progress unknown" if percentage is None else f"{percentage:.0f} %"
+
+
+class _Connection:
+    """What both clients share: where the service is, and what of a request may be shown."""
+
+    def __init__(self, *, api_key: str | SecretStr, base_url: str, timeout_s: float) -> None:
+        key = api_key.get_secret_value() if isinstance(api_key, SecretStr) else api_key
+        if not key or not key.isascii() or any(character.isspace() or not character.isprintable() for character in key):
+            raise ConfigurationError(
+                "the VideoDB API key is missing or has characters that no key has: "
+                f"set {API_KEY_VARIABLE}, or save a VideoDBCredentials block"
+            )
+        self.base_url = _usable(base_url)
+        self._origin = _origin(self.base_url)
+        self._secrets = (key,)
+        self._headers = _PLAIN_HEADERS | {_KEY_HEADER: key, "x-videodb-client": _AGENT}
+        timeout = httpx.Timeout(timeout_s, connect=min(timeout_s, _CONNECT_TIMEOUT_S))
+        self._extensions = {"timeout": timeout.as_dict()}
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(base_url={self.base_url!r})"
+
+    def _request(self, call: Call[Any]) -> httpx.Request:
+        return self._built(
+            call, self.base_url + call.path, method=call.method, params=call.params, json=call.json, key=True
+        )
+
+    def _poll_request(self, job: Job[Any]) -> httpx.Request:
+        """The key goes to the configured host only, whatever `output_url` names."""
+        absolute = _ABSOLUTE.match(job.output_url)
+        url = job.output_url if absolute else self.base_url + "/" + job.output_url.lstrip("/")
+        leads_to = _origin(url)
+        if leads_to is None:
+            raise UnexpectedAnswer(
+                f"{job.call}: the service names a place to ask for the result that is no http URL",
+                raw=scrub(job.output_url, job.call.secrets + self._secrets),
+            )
+        return self._built(job.call, url, method="GET", key=leads_to == self._origin)
+
+    def _built(
+        self, call: Call[Any], url: str, *, method: str, key: bool, params: Query | None = None, json: Any = None
+    ) -> httpx.Request:
+        """Build the request; what cannot be sent shows here, before anything left.
+
+        Raises:
+            ConfigurationError: the URL is too long, or an argument is no JSON: a NaN, a lone surrogate, an object.
+        """
+        try:
+            return httpx.Request(
+                method,
+                url,
+                params=params or None,
+                json=json,
+                headers=self._headers if key else _PLAIN_HEADERS,
+                extensions=self._extensions,
+            )
+        except (httpx.InvalidURL, ValueError, TypeError) as error:
+            what = scrub(str(error), call.secrets + self._secrets)
+            raise ConfigurationError(f"{call}: cannot be sent: {what}") from None
+
+    def _answer(self, call: Call[Any], response: httpx.Response) -> Answer:
+        logger.debug("%s: HTTP %s", call, response.status_code)
+        return Answer(response.status_code, response.headers, response.content, call.secrets + self._secrets)
+
+    def _failure(self, call: Call[Any], error: httpx.HTTPError, *, repeatable: bool) -> VideoDBError:
+        what = scrub(str(error), call.secrets + self._secrets) or type(error).__name__
+        where = redact_url(self.base_url)
+        if isinstance(error, _NEVER_LEFT):
+            return NotConnected(
+                f"{call}: cannot connect to {where}: {what}; is the base URL right, and the service up?"
+            )
+        return AnswerLost(
+            f"{call}: {where} gave no answer: {what}; it may or may not have acted", retry_is_safe=repeatable
+        )
+
+
+class Client(_Connection):
+    """Send calls and wait for their results. Safe to share between threads; connections are reused.
+
+    Args:
+        api_key: the VideoDB API key; never shown, and sent to the host of `base_url` only.
+        base_url: where the service is.
+        timeout_s: how long the service may be silent, in seconds. Long jobs are polled and have their own `Polling`.
+    """
+
+    def __init__(self, *, api_key: str | SecretStr, base_url: str = BASE_URL, timeout_s: float = 30.0) -> None:
+        super().__init__(api_key=api_key, base_url=base_url, timeout_s=timeout_s)
+        self._transport = transport(self.base_url)
+
+    def send(self, call: Call[T], *, polling: Polling | None = None) -> T:
+        """Send a call, wait for a job if it starts one, and give the result.
+
+        Raises:
+            VideoDBError: see the tree in `prefect_videodb.errors`.
+        """
+        outcome = self.begin(call)
+        return self.wait(outcome, polling) if isinstance(outcome, Job) else outcome
+
+    def begin(self, call: Call[T]) -> T | Job[T]:
+        """Send a call and do not wait: give its result, or the job that will bring it."""
+        return read(call, self._exchange(call, self._request(call), repeatable=call.repeatable))
+
+    def wait(self, job: Job[T], polling: Polling | None = None) -> T:
+        """Wait for a job.
+
+        Raises:
+            JobUnfinished: it outlived the wait; it goes on, and can be waited for again.
+        """
+        waiting = _Waiting(job, polling or Polling())
+        while True:
+            time.sleep(waiting.pause_s())
+            try:
+                answer = self._exchange(job.call, self._poll_request(job), repeatable=True)
+            except TransportError as error:
+                waiting.failed(error)
+                continue
+            outcome = waiting.looked(answer)
+            if not isinstance(outcome, Job):
+                return outcome
+
+    def follow(self, first: Call[T], following: Callable[[T], Call[T] | None]) -> Iterator[T]:
+        """Send a call and those that follow from its answers, page by page."""
+        call: Call[T] | None = first
+        while call is not None:
+            page = self.send(call)
+            yield page
+            call = following(page)
+
+    def _exchange(self, call: Call[Any], request: httpx.Request, *, repeatable: bool) -> Answer:
+        if self._closed:
+            raise RuntimeError("this client is closed; make a new one")
+        try:
+            return self._answer(call, self._transport.handle_request(request))
+        except httpx.HTTPError as error:
+            raise self._failure(call, error, repeatable=repeatable) from None
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._closed = True
+        self._transport.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class AsyncClient(_Connection):
+    """The same as `Client`, awaited. Takes the same calls."""
+
+    def __init__(self, *, api_key: str | SecretStr, base_url: str = BASE_URL, timeout_s: float = 30.0) -> None:
+        super().__init__(api_key=api_key, base_url=base_url, timeout_s=timeout_s)
+        self._transport = async_transport(self.base_url)
+
+    async def send(self, call: Call[T], *, polling: Polling | None = None) -> T:
+        """Send a call, wait for a job if it starts one, and give the result.
+
+        Raises:
+            VideoDBError: see the tree in `prefect_videodb.errors`.
+        """
+        outcome = await self.begin(call)
+        return await self.wait(outcome, polling) if isinstance(outcome, Job) else outcome
+
+    async def begin(self, call: Call[T]) -> T | Job[T]:
+        """Send a call and do not wait: give its result, or the job that will bring it."""
+        return read(call, await self._exchange(call, self._request(call), repeatable=call.repeatable))
+
+    async def wait(self, job: Job[T], polling: Polling | None = None) -> T:
+        """Wait for a job.
+
+        Raises:
+            JobUnfinished: it outlived the wait; it goes on, and can be waited for again.
+        """
+        waiting = _Waiting(job, polling or Polling())
+        while True:
+            await asyncio.sleep(waiting.pause_s())
+            try:
+                answer = await self._exchange(job.call, self._poll_request(job), repeatable=True)
+            except TransportError as error:
+                waiting.failed(error)
+                continue
+            outcome = waiting.looked(answer)
+            if not isinstance(outcome, Job):
+                return outcome
+
+    async def follow(self, first: Call[T], following: Callable[[T], Call[T] | None]) -> AsyncIterator[T]:
+        """Send a call and those that follow from its answers, page by page."""
+        call: Call[T] | None = first
+        while call is not None:
+            page = await self.send(call)
+            yield page
+            call = following(page)
+
+    async def _exchange(self, call: Call[Any], request: httpx.Request, *, repeatable: bool) -> Answer:
+        if self._closed:
+            raise RuntimeError("this client is closed; make a new one")
+        try:
+            return self._answer(call, await self._transport.handle_async_request(request))
+        except httpx.HTTPError as error:
+            raise self._failure(call, error, repeatable=repeatable) from None
+
+    async def close(self) -> None:
+        """Close the connections."""
+        self._closed = True
+        await self._transport.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+def _usable(base_url: str) -> str:
+    if not isinstance(base_url, str) or _origin(base_url) is None:
+        given = redact_url(base_url)[:_SHOWN] if isinstance(base_url, str) else type(base_url).__name__
+        raise ConfigurationError(f"the base URL must be http(s)://host, like {BASE_URL}; not {given}")
+    if any(sign in base_url for sign in "@?#"):
+        raise ConfigurationError("the base URL has no user, query or fragment: the API key stands on its own")
+    return base_url.rstrip("/")
+
+
+def _origin(url: str) -> tuple[str, str, int] | None:
+    """Read where a URL leads, with the parser that the request goes by; None when it is no http URL.
+
+    With two parsers, a URL could be made that one takes for the service and the other for someone else.
+    """
+    try:
+        parts = httpx.URL(url)
+    except httpx.InvalidURL:
+        return None
+    if parts.scheme not in {"http", "https"} or not _HOST.fullmatch(parts.raw_host):
+        return None
+    return origin(parts) if parts.port is None or parts.port in _PORTS else None
