@@ -1,0 +1,85 @@
+"""The block that holds the key to VideoDB."""
+
+import os
+from typing import ClassVar
+
+from prefect.blocks.core import Block
+from pydantic import ConfigDict, Field, HttpUrl, SecretStr
+
+from prefect_videodb.blocks._look import DOCUMENTATION_URL, LOGO_URL
+from prefect_videodb.client import API_KEY_VARIABLE, BASE_URL, AsyncClient, Client
+from prefect_videodb.errors import ConfigurationError
+
+
+class VideoDBCredentials(Block):
+    """The VideoDB account to work with: API key, base URL, time-out.
+
+    Example:
+        ```python
+        from prefect_videodb.blocks import VideoDBCredentials
+
+        credentials = VideoDBCredentials.load("BLOCK_NAME")
+        with credentials.get_client() as client:
+            ...
+        ```
+    """
+
+    _block_type_name: ClassVar[str | None] = "VideoDB Credentials"
+    _block_type_slug: ClassVar[str | None] = "videodb-credentials"
+    _description: ClassVar[str | None] = (
+        f"The VideoDB account to work with. Without a key, the environment variable {API_KEY_VARIABLE} is read."
+    )
+    _logo_url: ClassVar[HttpUrl | None] = LOGO_URL
+    _documentation_url: ClassVar[HttpUrl | None] = DOCUMENTATION_URL
+
+    # An error about a field must not show the value: it may be the key, put into the wrong field.
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    api_key: SecretStr | None = Field(
+        default=None,
+        title="API key",
+        description=f"From VideoDB's console. Left empty, the environment variable {API_KEY_VARIABLE} of the worker.",
+    )
+    base_url: str = Field(
+        default=BASE_URL,
+        title="Base URL",
+        description="Where VideoDB is. Change it to use the embedded local server, e.g. http://127.0.0.1:8765.",
+    )
+    timeout_s: float = Field(
+        default=30.0,
+        gt=0,
+        title="Time-out of an answer (seconds)",
+        description="How long one answer of the service may take. Long jobs have time-outs of their own.",
+    )
+
+    def has_key(self) -> bool:
+        """Tell whether there is a key, here or in the environment."""
+        return bool(self._key_if_any())
+
+    def get_client(self) -> Client:
+        """Give a client for this account; close it, or use it as a context manager.
+
+        Raises:
+            ConfigurationError: there is no key, or the base URL cannot be.
+        """
+        return Client(api_key=self._key(), base_url=self.base_url, timeout_s=self.timeout_s)
+
+    def get_async_client(self) -> AsyncClient:
+        """Give an asynchronous client for this account; close it, or use it as a context manager.
+
+        Raises:
+            ConfigurationError: there is no key, or the base URL cannot be.
+        """
+        return AsyncClient(api_key=self._key(), base_url=self.base_url, timeout_s=self.timeout_s)
+
+    def _key(self) -> SecretStr:
+        key = self._key_if_any()
+        if not key:
+            raise ConfigurationError(
+                f"no VideoDB API key: fill it into the VideoDBCredentials block, or set {API_KEY_VARIABLE}"
+            )
+        return SecretStr(key)
+
+    def _key_if_any(self) -> str:
+        key = self.api_key.get_secret_value() if self.api_key else os.environ.get(API_KEY_VARIABLE, "")
+        return key.strip()
