@@ -1,0 +1,295 @@
+"""Record a meeting: connect, record, stop, export, index the spoken words, search, compile a clip."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+from prefect import Flow, flow
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.runtime import flow_run as this_run
+from pydantic import AwareDatetime, BeforeValidator, Field
+
+from prefect_videodb._logging import get_logger
+from prefect_videodb.blocks import RTStreamSource, VideoDBCredentials
+from prefect_videodb.client.models import Export
+from prefect_videodb.errors import SourceError
+from prefect_videodb.recording.inputs import (
+    LONGEST,
+    Plan,
+    can_be_loaded,
+    load_credentials,
+    load_source,
+    no_inline_block,
+)
+from prefect_videodb.recording.memory import Memory
+from prefect_videodb.recording.models import Hit, Links, MeetingRecording, RecordingOptions, Window
+from prefect_videodb.recording.ownership import Custody, stop_streams_of, stopping, stream_name, streams_of
+from prefect_videodb.recording.report import publish
+from prefect_videodb.recording.shots import as_shots, clip_parts, hits, in_order_of_time
+from prefect_videodb.recording.steps import Steps
+from prefect_videodb.recording.stream import Watch, export_recording, make_sure_it_ingests, playback_links
+from prefect_videodb.recording.text import clock, one_line
+from prefect_videodb.recording.waiting import wait_out
+from prefect_videodb.tasks import (
+    compile_clip,
+    ensure_rtstream,
+    get_rtstream,
+    get_video,
+    index_spoken_words,
+    search_video,
+    stop_rtstream,
+)
+from prefect_videodb.tasks.streams import STOPPED
+from prefect_videodb.tasks.videos import DONE
+
+# A recording begins with a keyframe and ends with a whole segment: so much is lost of any.
+_USUAL_LOSS_S = 5.0
+
+
+def _run_name() -> str:
+    return one_line(f"record {this_run.parameters.get('name') or 'a meeting'}")[:200]
+
+
+def stop_what_is_left(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
+    """Stop the stream of a run whose process is gone, or that failed before it looked after its stream.
+
+    A run that was called with a block that was never saved has no readable credentials left in Prefect: only its own
+    process can stop its stream, and does.
+    """
+    credentials = flow_run.parameters.get("credentials", "default")
+    if not can_be_loaded(credentials):
+        get_logger().info("%s %s: its own process stops its stream", flow.name, state.name)
+        return
+    stop_streams_of(load_credentials(credentials), str(flow_run.id))
+
+
+@flow(
+    name="record-meeting",
+    persist_result=True,  # whoever started the run gets the result, not only whoever looks at the UI
+    flow_run_name=_run_name,
+    on_failure=[stop_what_is_left],
+    on_crashed=[stop_what_is_left],
+    on_cancellation=[stop_what_is_left],
+)
+def record_meeting(
+    source: Annotated[RTStreamSource | str, BeforeValidator(no_inline_block)],
+    credentials: Annotated[VideoDBCredentials | str, BeforeValidator(no_inline_block)] = "default",
+    duration_minutes: Annotated[float | None, Field(gt=0, le=LONGEST / timedelta(minutes=1))] = None,
+    end_time: AwareDatetime | None = None,
+    name: Annotated[str | None, Field(max_length=200)] = None,
+    queries: list[str] = ["action items and next steps"],  # noqa: B006 - the form shows it, and nothing changes it
+    options: RecordingOptions = RecordingOptions(),  # noqa: B008 - the same
+) -> MeetingRecording:
+    """Record a meeting and find what matters in it.
+
+    Connects the source, records until the end, stops, exports a permanent video, indexes the spoken words, searches
+    them and compiles the hits into a clip. However it ends, the stream is stopped. A second execution of the same run
+    finds what the first one did and goes on from there. Finding nothing, and hearing nothing, are results.
+
+    Args:
+        source: What to record: an RTStreamSource block, its name, or a URL without a password or stream key.
+        credentials: The VideoDB account: a VideoDBCredentials block, or its name.
+        duration_minutes: How long to record, counted from when the source is ingested. 60 when no end is given either.
+        end_time: When to stop, with its time zone; counts more than a duration.
+        name: What the recording is called; the source's name when left empty.
+        queries: What to look for in what is said. The hits make the clip.
+        options: What may be different from one recording to the next; the defaults suit a meeting.
+
+    Returns:
+        Ids, links, the window, the hits and the clip.
+
+    Raises:
+        ConfigurationError: a parameter cannot be used; the message says what to give.
+        SourceError: the source could not be ingested, or delivered nothing.
+        VideoDBError: the service refused or failed; see `prefect_videodb.errors`.
+    """
+    run = _Run(
+        id=str(this_run.get_id()),
+        account=load_credentials(credentials),
+        source=load_source(source),
+        options=options,
+        steps=Steps(),
+        memory=Memory(str(this_run.get_id())),
+    )
+    plan = Plan.of(name or run.source.name, duration_minutes, end_time)
+
+    with stopping(run.account, run.id) as custody:
+        rtstream_id = _connect(run, plan, custody)
+        window = _record(run, plan, rtstream_id)
+        _stop(run, rtstream_id)
+        custody.is_stopped = True
+
+    recording = _export(run, plan.title, rtstream_id, window)
+    recording.ended_early = run.memory.recall("ended_early") is not None
+    try:
+        if "video" in run.source.media_types:  # there is no spoken-word index of a recording that is only sound
+            _search(run, recording, [query for query in map(one_line, queries) if query])
+    finally:  # the video is there, whatever becomes of the search
+        recording.steps_s = run.steps.spent_s
+        publish(recording)
+    return recording
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """One execution of the flow: for whom, of what, and what it remembers."""
+
+    id: str
+    account: VideoDBCredentials
+    source: RTStreamSource
+    options: RecordingOptions
+    steps: Steps
+    memory: Memory
+
+    @property
+    def job_timeout_s(self) -> float:
+        return self.options.job_timeout_minutes * 60
+
+
+def _connect(run: _Run, plan: Plan, custody: Custody) -> str:
+    """Connect, or find what an earlier execution of this run connected. Gives the stream's id."""
+    if known := run.memory.recall("rtstream_id"):
+        custody.may_run = custody.was_seen = True
+        return known
+    with run.steps.step("connect"):
+        asked_at = run.memory.recall("asked_at")
+        custody.may_run = asked_at is not None
+        if asked_at and streams_of(run.account, run.id):
+            # An earlier execution was killed right after it connected: its window began then.
+            run.memory.remember_window(plan.window(datetime.fromisoformat(asked_at)))
+        else:
+            plan.window(datetime.now(UTC))  # a meeting that is over is refused before anything is billed
+            run.memory.remember(asked_at=datetime.now(UTC).isoformat())
+        custody.may_run = True
+        name = stream_name(plan.title, run.id)
+        stream = ensure_rtstream(run.account, run.source, name, run.options.collection_id)
+        custody.was_seen = True
+        run.memory.remember(rtstream_id=stream.id)
+    return stream.id
+
+
+def _record(run: _Run, plan: Plan, rtstream_id: str) -> Window:
+    """Record until the planned end, or until somebody stops the stream. Gives the window that was recorded."""
+    window = run.memory.recall_window()
+    if window and window.end <= datetime.now(UTC):
+        return window
+    if window:
+        _keep_what_was_recorded(run, plan.title, rtstream_id)
+    with run.steps.step("ingest"):
+        make_sure_it_ingests(run.account, rtstream_id, run.options.start_timeout_s)
+    if window is None:
+        window = plan.window(datetime.now(UTC))
+        run.memory.remember_window(window)
+    get_logger().info("Recording %s until %s", plan.title, clock(window.end))
+    with run.steps.step("record"):
+        is_over_early = wait_out(window, plan.title, Watch(run.account, rtstream_id).is_stopped)
+    if is_over_early:
+        window = Window(start=window.start, end=datetime.now(UTC))
+        run.memory.remember(ended_early="yes")
+        run.memory.remember_window(window)
+    return window
+
+
+def _keep_what_was_recorded(run: _Run, title: str, rtstream_id: str) -> None:
+    """Export the recording that an earlier execution ended: a stream that is started again begins another one."""
+    if get_rtstream(run.account, rtstream_id).status != STOPPED:
+        return
+    try:
+        part = export_recording(run.account, rtstream_id, f"{title} (earlier part)", run.job_timeout_s)
+    except SourceError as nothing:
+        get_logger().info("There is no earlier part to keep: %s", nothing)
+        return
+    parts = [*_earlier_parts(run), part.video_id]
+    run.memory.remember(earlier_parts=" ".join(dict.fromkeys(parts)))
+
+
+def _earlier_parts(run: _Run) -> list[str]:
+    return (run.memory.recall("earlier_parts") or "").split()
+
+
+def _stop(run: _Run, rtstream_id: str) -> None:
+    with run.steps.step("stop"):
+        stop_rtstream(run.account, rtstream_id)
+        # A `connect` that was thought lost may have made another stream since.
+        stop_streams_of(run.account, run.id)
+
+
+def _export(run: _Run, title: str, rtstream_id: str, window: Window) -> MeetingRecording:
+    with run.steps.step("playback link"):
+        playback = playback_links(run.account, rtstream_id, window, title)
+    with run.steps.step("export"):
+        if known := run.memory.recall("video_id"):
+            export = Export(video_id=known)
+        else:
+            export = export_recording(run.account, rtstream_id, title, run.job_timeout_s)
+            if "video" in run.source.media_types:  # of sound alone, only the export itself tells the links
+                run.memory.remember(video_id=export.video_id)
+    recording = MeetingRecording(
+        name=title,
+        rtstream_id=rtstream_id,
+        video_id=export.video_id,
+        window=window,
+        playback=playback,
+        video=Links(stream_url=export.stream_url, player_url=export.player_url),
+        video_length_s=export.duration,
+    )
+    if "video" in run.source.media_types:
+        # A repeated export may lack links and length; the video itself has them.
+        video = get_video(run.account, export.video_id, run.options.collection_id)
+        recording.video = Links(stream_url=video.stream_url, player_url=video.player_url)
+        recording.video_length_s = video.length
+    lacking_s = (window.end - window.start).total_seconds() - (recording.video_length_s or math.inf)
+    recording.missing_s = round(lacking_s, 1) if lacking_s > _USUAL_LOSS_S else 0.0
+    recording.earlier_video_ids = [part for part in _earlier_parts(run) if part != recording.video_id]
+    return recording
+
+
+def _search(run: _Run, recording: MeetingRecording, queries: Sequence[str]) -> None:
+    """Find the queries in what is said, and make a clip of what was found. Silence is a result, as is no hit."""
+    options = run.options
+    if not queries:
+        return
+    with run.steps.step("index"):
+        index = index_spoken_words(
+            run.account, recording.video_id, language_code=options.language_code, timeout_s=run.job_timeout_s
+        )
+    if index.status != DONE:
+        recording.spoken_words = "none"
+        return
+    recording.spoken_words = "indexed"
+    with run.steps.step("search"):
+        found: list[Hit] = []
+        for query in dict.fromkeys(queries):
+            result = search_video(
+                run.account,
+                recording.video_id,
+                query,
+                search_type=options.search_type,
+                result_threshold=options.hits_per_query,
+                score_threshold=options.score_threshold,
+            )
+            found += hits(query, result)
+    recording.hits = in_order_of_time(found)
+    recording.clip_parts = clip_parts(
+        recording.hits,
+        pad_before_s=options.pad_before_s,
+        pad_after_s=options.pad_after_s,
+        video_length_s=recording.video_length_s,
+    )
+    if recording.clip_parts:
+        with run.steps.step("clip"):
+            recording.clip = _clip(run, recording)
+
+
+def _clip(run: _Run, recording: MeetingRecording) -> Links:
+    """Compile the clip, once in the life of this run."""
+    parts = as_shots(recording.clip_parts, video_id=recording.video_id, collection_id=run.options.collection_id)
+    of = "; ".join(f"{part.start}-{part.end}" for part in parts)
+    if run.memory.recall("clip_of") == of and (player_url := run.memory.recall("clip_player_url")):
+        return Links(stream_url=run.memory.recall("clip_stream_url"), player_url=player_url)
+    clip = compile_clip(run.account, parts, run.options.collection_id, timeout_s=run.job_timeout_s)
+    if clip.stream_url and clip.player_url:
+        run.memory.remember(clip_of=of, clip_stream_url=clip.stream_url, clip_player_url=clip.player_url)
+    return Links(stream_url=clip.stream_url, player_url=clip.player_url)

@@ -1,0 +1,57 @@
+"""What a flow run must know again when it is executed a second time, kept with the run in Prefect.
+
+A worker's disk and memory are gone with the worker. The labels of a flow run are in Prefect's database: every worker
+reads them, and they survive whatever happens to the process.
+"""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import httpx
+from prefect.client.orchestration import get_client
+from prefect.exceptions import PrefectException
+
+from prefect_videodb._logging import get_logger
+from prefect_videodb.recording.models import Window
+
+_PREFIX = "videodb."
+
+
+class Memory:
+    """The memory of one flow run. Reading it fails when Prefect is away; writing logs that, and goes on.
+
+    Without its memory a second execution would still find the stream by its name. The recording must not be lost for
+    a label that could not be written.
+    """
+
+    def __init__(self, flow_run_id: str) -> None:
+        self._id = UUID(flow_run_id)
+        with get_client(sync_client=True) as client:
+            labels = client.read_flow_run(self._id).labels
+        self._known: dict[str, str] = {
+            key.removeprefix(_PREFIX): str(value) for key, value in labels.items() if key.startswith(_PREFIX)
+        }
+
+    def recall(self, key: str) -> str | None:
+        """Give what was remembered under this key; None when nothing was."""
+        return self._known.get(key)
+
+    def recall_window(self) -> Window | None:
+        """Give the planned window of the recording; None before it was planned."""
+        start, end = self.recall("window_start"), self.recall("window_end")
+        return Window(start=datetime.fromisoformat(start), end=datetime.fromisoformat(end)) if start and end else None
+
+    def remember(self, **values: str) -> None:
+        """Write down, for a second execution of this run."""
+        self._known |= values
+        labels: dict[str, Any] = {_PREFIX + key: value for key, value in values.items()}
+        try:
+            with get_client(sync_client=True) as client:
+                client.update_flow_run_labels(self._id, labels)
+        except (httpx.HTTPError, PrefectException) as error:
+            get_logger().warning("Prefect could not be told %s: %s", ", ".join(values), error)
+
+    def remember_window(self, window: Window) -> None:
+        """Write the planned window down."""
+        self.remember(window_start=window.start.isoformat(), window_end=window.end.isoformat())

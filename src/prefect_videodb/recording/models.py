@@ -1,0 +1,123 @@
+"""What `record_meeting` is asked for and what it gives."""
+
+import math
+from typing import Literal
+
+from pydantic import AwareDatetime, BaseModel, Field
+
+from prefect_videodb.client.videos import SearchType
+
+
+class RecordingOptions(BaseModel):
+    """What may be different from one recording to the next; the defaults suit a meeting."""
+
+    collection_id: str = Field(
+        default="default", min_length=1, title="Collection", description="The VideoDB collection that it goes into."
+    )
+    language_code: str | None = Field(
+        default=None,
+        title="Language",
+        description="The language spoken: en, en_us, hi … Left empty, American English.",
+    )
+    search_type: SearchType = Field(
+        default="semantic", title="Search by", description="`semantic` searches by meaning, `keyword` by words."
+    )
+    hits_per_query: int = Field(
+        default=5, ge=1, le=100, title="Hits per query", description="How many hits of each query at most."
+    )
+    score_threshold: float = Field(
+        default=0.2, ge=0, le=1, title="Least score", description="The least score of a hit, from 0 to 1."
+    )
+    pad_before_s: float = Field(
+        default=1.5,
+        ge=0,
+        le=60,
+        title="Before a hit (seconds)",
+        description="How much of what came before is in the clip.",
+    )
+    pad_after_s: float = Field(
+        default=3.0,
+        ge=0,
+        le=60,
+        title="After a hit (seconds)",
+        description="How much of what came after is in the clip.",
+    )
+    start_timeout_s: float = Field(
+        default=60.0,
+        gt=0,
+        title="Time-out of the start (seconds)",
+        description="How long the source may take to be ingested before the recording is given up.",
+    )
+    job_timeout_minutes: float = Field(
+        default=60.0,
+        gt=0,
+        title="Time-out of a job (minutes)",
+        description="How long exporting, indexing and compiling may each take.",
+    )
+
+
+class Window(BaseModel):
+    """When it was recorded."""
+
+    start: AwareDatetime
+    end: AwareDatetime
+
+    @property
+    def unix(self) -> tuple[int, int]:
+        """The window in whole unix seconds that hold it; at least one second long."""
+        start, end = math.floor(self.start.timestamp()), math.ceil(self.end.timestamp())
+        return start, max(end, start + 1)
+
+
+class Links(BaseModel):
+    """Where something plays: `stream_url` is HLS, `player_url` a page for people."""
+
+    stream_url: str | None = None
+    player_url: str | None = None
+
+
+class Hit(BaseModel):
+    """A sentence that a query found; seconds from the start of the video."""
+
+    query: str
+    start_s: float
+    end_s: float
+    text: str
+    score: float | None = None
+    player_url: str | None = None
+
+
+class Span(BaseModel):
+    """A part of the video, in seconds from its start."""
+
+    start_s: float
+    end_s: float
+
+
+class MeetingRecording(BaseModel):
+    """What a recorded meeting left behind."""
+
+    name: str
+    rtstream_id: str
+    video_id: str
+    window: Window
+    ended_early: bool = Field(default=False, description="Somebody stopped the stream before the planned end.")
+    playback: Links = Field(description="The window of the live stream.")
+    video: Links = Field(description="The permanent video.")
+    video_length_s: float | None = None
+    missing_s: float = Field(
+        default=0.0,
+        description="How much of the window the video lacks, in seconds: the stream was away.",
+    )
+    earlier_video_ids: list[str] = Field(
+        default=[],
+        description="Videos of what was recorded before the stream was stopped in between.",
+    )
+    spoken_words: Literal["indexed", "none", "not searched"] = Field(
+        default="not searched",
+        description="`none`: nobody spoke. `not searched`: there was no query, or only sound was recorded.",
+    )
+    hits: list[Hit] = Field(default=[], description="What the queries found, in the order of time.")
+    clip: Links | None = Field(default=None, description="The hits in one clip; None when nothing was found.")
+    clip_parts: list[Span] = Field(default=[], description="The parts of the video that the clip is made of.")
+    steps_s: dict[str, float] = Field(default={}, description="What each step of this execution took, in seconds.")

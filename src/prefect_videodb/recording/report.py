@@ -1,0 +1,76 @@
+"""The artifact that a person reads after a meeting."""
+
+import httpx
+from prefect.artifacts import create_markdown_artifact
+from prefect.exceptions import PrefectException
+
+from prefect_videodb._logging import get_logger
+from prefect_videodb.recording.models import MeetingRecording, Span
+from prefect_videodb.recording.text import clock, escape, link, timecode
+
+
+def publish(recording: MeetingRecording) -> None:
+    """Show the report in the UI. What only shows must not fail a recording: when Prefect is away, the log says so."""
+    try:
+        create_markdown_artifact(
+            markdown(recording), key="meeting-recording", description=f"Recording of {escape(recording.name)}"
+        )
+    except (httpx.HTTPError, PrefectException) as error:
+        get_logger().warning("The report could not be shown: %s", error)
+
+
+def markdown(recording: MeetingRecording) -> str:
+    """Write a recorded meeting up: player links, the hits with their time codes, what each step took."""
+    return "\n".join([*_head(recording), "", *_hits(recording), "", *_clip(recording), "", *_steps(recording)])
+
+
+def _head(recording: MeetingRecording) -> list[str]:
+    window = recording.window
+    length_s = recording.video_length_s or (window.end - window.start).total_seconds()
+    early = ", ended early" if recording.ended_early else ""
+    lines = [
+        f"# {escape(recording.name)}",
+        "",
+        f"Recorded from {clock(window.start)} to {clock(window.end)}, {timecode(length_s)} long{early}.",
+        "",
+    ]
+    lines += [f"- {link('▶ Play the recording', recording.video.player_url)}"] if recording.video.player_url else []
+    lines += [f"- {link('▶ Play the clip of the hits', recording.clip.player_url)}"] if recording.clip else []
+    if recording.playback.player_url:
+        lines += [f"- {link('The same window of the live stream', recording.playback.player_url)}"]
+    lines += [f"- Video {escape(recording.video_id)}, stream {escape(recording.rtstream_id)}"]
+    lines += [f"- An earlier part is the video {escape(video_id)}" for video_id in recording.earlier_video_ids]
+    if recording.missing_s:
+        lines += ["", f"**{timecode(recording.missing_s)} of the window are not in the video**: the stream was away."]
+    return lines
+
+
+def _hits(recording: MeetingRecording) -> list[str]:
+    if recording.spoken_words == "none":
+        return ["## What was found", "", "Nobody spoke: there was nothing to search."]
+    if recording.spoken_words == "not searched":
+        return ["## What was found", "", "Nothing was searched."]
+    if not recording.hits:
+        return ["## What was found", "", "None of the queries found anything."]
+    rows = [
+        f"| {link(timecode(hit.start_s), hit.player_url)} | {escape(hit.text)} | {escape(hit.query)} | "
+        f"{'' if hit.score is None else f'{hit.score:.2f}'} |"
+        for hit in recording.hits
+    ]
+    return ["## What was found", "", "| at | said | query | score |", "| --- | --- | --- | --- |", *rows]
+
+
+def _clip(recording: MeetingRecording) -> list[str]:
+    if not recording.clip_parts:
+        return []
+    length_s = sum(part.end_s - part.start_s for part in recording.clip_parts)
+    return [f"The clip is {timecode(length_s)} long: {', '.join(map(_span, recording.clip_parts))}."]
+
+
+def _span(part: Span) -> str:
+    return f"{timecode(part.start_s)} to {timecode(part.end_s)}"
+
+
+def _steps(recording: MeetingRecording) -> list[str]:
+    rows = [f"| {escape(step)} | {seconds:.1f} s |" for step, seconds in recording.steps_s.items()]
+    return ["## What each step of the last execution took", "", "| step | time |", "| --- | --- |", *rows]

@@ -1,0 +1,97 @@
+"""A recording's stream: make sure that it ingests, look at it meanwhile, take what it leaves behind."""
+
+import time
+
+from prefect_videodb._logging import get_logger
+from prefect_videodb.blocks import VideoDBCredentials
+from prefect_videodb.client import streams
+from prefect_videodb.client.models import Export, RTStream
+from prefect_videodb.errors import InvalidRequest, NotFound, SourceError, VideoDBError
+from prefect_videodb.recording.models import Links, Window
+from prefect_videodb.redact import redact_urls
+from prefect_videodb.tasks import export_rtstream, generate_rtstream_stream, start_rtstream
+from prefect_videodb.tasks.streams import CONNECTED, STOPPED
+
+ERROR = "error"
+_LOOK_S = 1.0
+
+
+def make_sure_it_ingests(credentials: VideoDBCredentials, rtstream_id: str, timeout_s: float) -> None:
+    """Start the stream if it is stopped, and wait until the service says that it is connected.
+
+    Raises:
+        SourceError: the service gave the source up, or it is still not connected after `timeout_s` seconds.
+    """
+    stream = start_rtstream(credentials, rtstream_id)
+    deadline = time.monotonic() + timeout_s
+    with credentials.get_client() as client:
+        while stream.status != CONNECTED:
+            if stream.status == ERROR:
+                raise SourceError(f"VideoDB cannot ingest the source{_why(stream)}")
+            if time.monotonic() >= deadline:
+                raise SourceError(f"the stream is still {stream.status!r} after {timeout_s:g} s{_why(stream)}")
+            time.sleep(_LOOK_S)
+            try:
+                stream = client.send(streams.get(rtstream_id))
+            except VideoDBError as error:
+                if not error.retry_is_safe:
+                    raise
+                get_logger().warning("The stream could not be looked at, looking again: %s", error)
+
+
+class Watch:
+    """Look now and then at a stream that should be recording."""
+
+    def __init__(self, credentials: VideoDBCredentials, rtstream_id: str) -> None:
+        self._credentials = credentials
+        self._id = rtstream_id
+        self._said = ""
+
+    def is_stopped(self) -> bool:
+        """Tell whether somebody stopped it, and log what else the service says of it, once.
+
+        A look that fails is logged, and counts as a stream that runs: the next one is soon.
+        """
+        try:
+            with self._credentials.get_client() as client:
+                stream = client.send(streams.get(self._id))
+        except VideoDBError as error:
+            get_logger().warning("The stream could not be looked at: %s", error)
+            return False
+        said = f"{stream.status}{_why(stream)}"
+        if said != self._said:
+            self._said = said
+            get_logger().info("The stream is %s", said)
+        return stream.status == STOPPED
+
+
+def playback_links(credentials: VideoDBCredentials, rtstream_id: str, window: Window, title: str) -> Links:
+    """Get the links that play the recorded window; none where the service has nothing of it, which is logged."""
+    start, end = window.unix
+    try:
+        playback = generate_rtstream_stream(credentials, rtstream_id, start, end, player_title=title)
+    except (InvalidRequest, NotFound) as refusal:
+        get_logger().warning("There is no playback link: %s", refusal)
+        return Links()
+    return Links(stream_url=playback.stream_url, player_url=playback.player_url)
+
+
+def export_recording(credentials: VideoDBCredentials, rtstream_id: str, title: str, timeout_s: float) -> Export:
+    """Make the permanent video.
+
+    Raises:
+        SourceError: there is nothing to export.
+    """
+    try:
+        return export_rtstream(credentials, rtstream_id, name=title, timeout_s=timeout_s)
+    except InvalidRequest as refusal:
+        raise SourceError(
+            f"nothing was recorded: {refusal}. Is the URL in the RTStreamSource block right, was the source on, and "
+            "does the block say `store`?"
+        ) from refusal
+
+
+def _why(stream: RTStream) -> str:
+    """What the service says about the stream beside its status, where it says something."""
+    message = (stream.model_extra or {}).get("status_message")
+    return f": {redact_urls(str(message))}" if message else ""

@@ -1,0 +1,103 @@
+"""Wait out a meeting: on a clock that does not jump, looking at the stream, showing how far it is."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import copy_context
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, cast
+
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+
+from prefect_videodb.recording.models import Window
+from prefect_videodb.recording.text import clock, timecode
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+_TICK_S = 1.0
+_LOOK_EVERY_S = 15.0
+_SHOW_EVERY_S = 5.0
+# How long the last show may take before the stop goes ahead without it.
+_LAST_SHOW_S = 0.5
+# Not the run's logger: this thread may outlive the run.
+logger = logging.getLogger(__name__)
+
+
+def wait_out(window: Window, title: str, is_over: Callable[[], bool]) -> bool:
+    """Wait for the end of the window.
+
+    Args:
+        window: what is being recorded. Its end is read off the wall clock once, then a clock that never jumps counts.
+        title: what the artifact calls it.
+        is_over: asked every 15 s; True ends the wait, because the stream was stopped from outside.
+
+    Returns:
+        Whether the wait ended before the window did.
+    """
+    deadline = _now() + (window.end - datetime.now(UTC)).total_seconds()
+    next_look = _now() + _LOOK_EVERY_S
+    with _showing(window, title, deadline):
+        while (left_s := deadline - _now()) > 0:
+            if _now() >= next_look:
+                if is_over():
+                    return True
+                next_look = _now() + _LOOK_EVERY_S
+            time.sleep(min(_TICK_S, left_s))
+    return False
+
+
+def _now() -> float:
+    """Read a clock that no one sets and that, where there is one, goes on while the machine is suspended."""
+    boot_time = getattr(time, "CLOCK_BOOTTIME", None)
+    return time.monotonic() if boot_time is None else time.clock_gettime(boot_time)
+
+
+@contextmanager
+def _showing(window: Window, title: str, deadline: float) -> Iterator[None]:
+    """Show the progress beside the wait, in a thread of its own: a Prefect that hangs must not delay the stop.
+
+    The thread may outlive the block while it hangs there; it is a daemon, and ends with its next look.
+    """
+    ended = threading.Event()
+    progress = Progress(window, title)
+
+    def show() -> None:
+        while not ended.is_set():
+            progress.show(max(0.0, deadline - _now()))
+            ended.wait(_SHOW_EVERY_S)
+        progress.show(0.0)
+
+    # The artifact belongs to the run whose context this is.
+    shower = threading.Thread(target=copy_context().run, args=(show,), name="recording-progress", daemon=True)
+    shower.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        shower.join(_LAST_SHOW_S)
+
+
+class Progress:
+    """A progress artifact. What only shows must not end a recording: when Prefect is away, the log says so."""
+
+    def __init__(self, window: Window, title: str) -> None:
+        self._length_s = max(1.0, (window.end - window.start).total_seconds())
+        self._description = f"Recording {title} until {clock(window.end)}"
+        self._artifact: UUID | None = None
+
+    def show(self, left_s: float) -> None:
+        """Show how much is left, in seconds."""
+        percent = round(min(100.0, max(0.0, 100.0 * (1.0 - left_s / self._length_s))), 1)
+        description = f"{self._description}: {timecode(left_s)} left" if left_s > 0 else f"{self._description}: done"
+        try:
+            if self._artifact is None:
+                # Typed as if it might be a coroutine; called from a synchronous flow it never is.
+                made = create_progress_artifact(percent, key="recording-progress", description=description)
+                self._artifact = cast("UUID", made)
+            else:
+                update_progress_artifact(self._artifact, percent, description=description)
+        except Exception as error:  # noqa: BLE001 - it only shows; whatever Prefect's client raises, the recording goes on
+            logger.warning("The progress could not be shown: %s", error)
