@@ -1,0 +1,125 @@
+"""Where a recording comes from: how its address is opened, what may be said about it, and what its errors mean."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import av
+import av.error
+
+from prefect_videodb.local_server.media.errors import BadMedia, MediaError, SourceUnreachable
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+
+_SCHEMES: Final = {"rtsp", "rtsps", "rtmp", "rtmps", "http", "https", "file"}
+_NETWORK_PROTOCOLS: Final = "http,https,tcp,tls,crypto,data"
+_OPEN_S: Final = 8.0
+# FFmpeg's RTSP client tries a read twice before it gives up: four seconds are eight.
+_RTSP_READ_S: Final = 4.0
+_READ_S: Final = 8.0
+# Nobody can say when a publisher comes. Each wait ends some time, so that one who connects and says nothing cannot
+# keep the place for ever.
+_PUBLISHER_S: Final = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """An address that was understood. Its repr and `shown` hold no secret; `address` does."""
+
+    shown: str
+    address: str = field(repr=False)
+    options: dict[str, str] = field(repr=False)
+    open_s: float
+    read_s: float | None
+    is_paced_by_us: bool
+    """Read as fast as one likes, so it has to be slowed down to the pace of its own clock."""
+    is_local: bool = False
+    listens_at: tuple[str, int] | None = None
+    """Where it waits for a publisher, when the source comes to us."""
+
+    def open(self) -> InputContainer:
+        """Open it; blocks until the tracks are known, `open_s` at most for each of two steps."""
+        return av.open(self.address, "r", options=self.options, timeout=(self.open_s, self.read_s))
+
+
+def parse(url: str) -> Source:
+    """Understand the address of a source: rtsp, rtmp, http(s), `file:` or a plain path.
+
+    `rtmp://host:port/app/key?listen=1` waits there for a publisher. Raise `BadMedia` for any other scheme: FFmpeg
+    knows many that reach into this machine.
+    """
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise BadMedia("the source's address cannot be read; write it as rtsp://host:port/path") from None
+    scheme = parts.scheme.lower()
+    if "\x00" in url or (scheme and scheme not in _SCHEMES and "://" in url) or (scheme and ":" in scheme):
+        raise BadMedia(f"a source of the kind {scheme!r} cannot be recorded; use rtsp, rtmp, http, https or a file")
+    if scheme == "file" or "://" not in url:
+        path = unquote(parts.path) if scheme == "file" else url
+        options = {"protocol_whitelist": "file,crypto,data"}
+        return Source(path, f"file:{path}", options, _OPEN_S, _READ_S, is_paced_by_us=True, is_local=True)
+    if not parts.hostname:
+        raise BadMedia(f"the source's address names no host; write it as {scheme}://host:port/path")
+    shown = redact(url)
+    if scheme in {"rtsp", "rtsps"}:
+        # A limit of PyAV's asks Python before each read, hundreds of times a second; FFmpeg's own costs nothing.
+        options = {"rtsp_transport": "tcp", "timeout": str(round(_RTSP_READ_S * 1e6))}
+        return Source(shown, url, options, _OPEN_S, None, is_paced_by_us=False)
+    if scheme in {"rtmp", "rtmps"}:
+        if dict(parse_qsl(parts.query)).get("listen") == "1":
+            bare = parts._replace(query="").geturl()
+            where = (parts.hostname, port or 1935)
+            options = {"listen": "1"}
+            return Source(shown, bare, options, _PUBLISHER_S, _READ_S, is_paced_by_us=False, listens_at=where)
+        return Source(shown, url, {"rtmp_live": "live"}, _OPEN_S, _READ_S, is_paced_by_us=False)
+    # A playlist from the network may not name files of this machine.
+    options = {"protocol_whitelist": _NETWORK_PROTOCOLS}
+    return Source(shown, url, options, _OPEN_S, _READ_S, is_paced_by_us=True)
+
+
+def redact(url: str) -> str:
+    """Return the address without what may be secret in it: user, password, query, and the key of an RTMP stream."""
+    if "://" not in url:
+        return url
+    try:
+        parts = urlsplit(url)
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        return f"{url.partition('://')[0]}://***"
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname or ""
+    path = parts.path
+    if parts.scheme.lower().startswith("rtmp"):
+        path = re.sub(r"[^/]+/*$", "***", path)
+    user = "***@" if "@" in parts.netloc else ""
+    return f"{parts.scheme}://{user}{host}{port}{path}{'?***' if parts.query else ''}{'#***' if parts.fragment else ''}"
+
+
+def explain(error: Exception, source: Source) -> MediaError:
+    """Say what an error of FFmpeg means for who gave the address, in words that hold no secret.
+
+    FFmpeg's own message quotes the whole address, so only the name of its error is used.
+    """
+    reason = getattr(error, "strerror", None) or type(error).__name__
+    if isinstance(error, av.error.ExitError | TimeoutError):
+        return SourceUnreachable(f"{source.shown} sends nothing; check that it is running")
+    if isinstance(error, av.error.HTTPNotFoundError):
+        return SourceUnreachable(f"{source.shown} does not exist there (404); check its path")
+    if isinstance(error, av.error.HTTPUnauthorizedError | av.error.HTTPForbiddenError):
+        return SourceUnreachable(f"{source.shown} refuses access; check user, password or key")
+    if isinstance(error, av.error.InvalidDataError | av.error.LookupError):
+        return BadMedia(f"{source.shown} does not send media that can be read ({reason})")
+    if isinstance(error, PermissionError) and not source.is_local:
+        return BadMedia(f"{source.shown} refers to an address that is not allowed")
+    return SourceUnreachable(f"{source.shown} cannot be reached: {reason}")
+
+
+def is_regular_file(source: Source) -> bool:
+    """Say whether a local source is a file at all."""
+    return Path(source.address.removeprefix("file:")).is_file()
