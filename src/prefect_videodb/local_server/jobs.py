@@ -1,0 +1,267 @@
+"""Work that takes longer than a request: kept in the database until it is done, and taken up again after a crash."""
+
+import json
+import logging
+import sqlite3
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import httpx
+
+from prefect_videodb.local_server.errors import ApiError, Interrupted, NotFound
+from prefect_videodb.local_server.ids import job_id
+from prefect_videodb.local_server.links import absolute
+from prefect_videodb.local_server.media.errors import DiskFull, MediaError
+from prefect_videodb.local_server.store import Store
+
+logger = logging.getLogger(__name__)
+
+# A job that was running at so many deaths of the server is probably what killed it.
+MAX_ATTEMPTS = 3
+# How long the outcome of a job can be asked for.
+KEPT_S = 7 * 24 * 3600.0
+CALLBACK_DELAYS_S = (0.0, 0.5, 2.0, 10.0)
+
+Status = Literal["processing", "done", "failed"]
+Arguments = dict[str, Any]
+Result = dict[str, Any]
+Lane = Literal["media", "speech"]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What is known of a job."""
+
+    id: str
+    status: Status
+    percentage: float
+    result: Result | None
+    error: ApiError | None
+
+    def response(self, base_url: str) -> dict[str, Any]:
+        """Return the envelope that a synchronous answer would have been."""
+        if self.error:
+            return {"success": False, "message": self.error.message}
+        return {"success": True, "data": absolute(self.result, base_url)}
+
+
+class JobRun:
+    """One attempt at a job, as its handler sees it."""
+
+    def __init__(self, store: Store, job_id: str, closing: threading.Event) -> None:
+        self._store = store
+        self._job_id = job_id
+        self._percentage = 0
+        self.closing = closing
+
+    def progress(self, fraction: float) -> None:
+        """Note how much is done, from 0 to 1.
+
+        Raises:
+            Interrupted: when the server is closing.
+        """
+        if self.closing.is_set():
+            raise Interrupted
+        percentage = max(0, min(99, int(fraction * 100)))
+        if percentage > self._percentage:
+            self._percentage = percentage
+            self._store.execute("UPDATE jobs SET percentage = ? WHERE id = ?", percentage, self._job_id)
+
+
+Handler = Callable[[JobRun, Arguments], Result]
+
+
+class _FailedJob(ApiError):
+    """A failure read back from the database, with the status it had."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status  # type: ignore[misc]  # of this instance, not of the class
+
+
+class Jobs:
+    """The queue of one server.
+
+    A handler may run more than once for the same job (the server was killed in between), so it must be repeatable.
+    Two lanes keep an export from waiting behind an hour of speech.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._handlers: dict[str, tuple[Handler, Lane]] = {}
+        self._closing = threading.Event()
+        self._finished = threading.Condition()
+        self._lanes: dict[Lane, ThreadPoolExecutor] = {
+            "media": ThreadPoolExecutor(2, thread_name_prefix="videodb-media-job"),
+            "speech": ThreadPoolExecutor(1, thread_name_prefix="videodb-speech-job"),
+        }
+        self._callbacks = ThreadPoolExecutor(2, thread_name_prefix="videodb-callback")
+
+    def register(self, kind: str, handler: Handler, lane: Lane = "media") -> None:
+        """Say who does jobs of a kind. All kinds are registered before `resume`."""
+        self._handlers[kind] = (handler, lane)
+
+    def resume(self) -> None:
+        """Take up what an earlier server on this folder left, and forget what nobody will ask for any more."""
+        self._store.execute(
+            "DELETE FROM jobs WHERE status <> 'processing' AND created_at < ? "
+            "AND id NOT IN (SELECT job_id FROM callbacks)",
+            time.time() - KEPT_S,
+        )
+        for row in self._store.all("SELECT id, kind FROM jobs WHERE status = 'processing' ORDER BY created_at"):
+            self._enqueue(row["id"], row["kind"])
+        told = "SELECT callbacks.id FROM callbacks JOIN jobs ON jobs.id = job_id WHERE status <> 'processing'"
+        for row in self._store.all(told):
+            self._callbacks.submit(self._call_back, row["id"]).add_done_callback(_report)
+
+    def close(self) -> None:
+        """Interrupt what runs, and wait for it. What is not done stays in the database."""
+        self._closing.set()
+        for pool in (*self._lanes.values(), self._callbacks):
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def submit(self, kind: str, subject: str, arguments: Arguments) -> str:
+        """Start a job and return its id, or the id of the job of this kind that runs for this subject already."""
+        new_id = job_id()
+        try:
+            self._store.execute(
+                "INSERT INTO jobs (id, kind, subject, arguments, status, percentage, attempts, created_at) "
+                "VALUES (?, ?, ?, ?, 'processing', 0, 0, ?)",
+                *(new_id, kind, subject, json.dumps(arguments), time.time()),
+            )
+        except sqlite3.IntegrityError:
+            running = self._store.one(
+                "SELECT id FROM jobs WHERE kind = ? AND subject = ? AND status = 'processing'", kind, subject
+            )
+            if running:
+                return str(running["id"])
+            return self.submit(kind, subject, arguments)  # it ended between the two statements
+        self._enqueue(new_id, kind)
+        return new_id
+
+    def is_running(self, kind: str, subject: str) -> bool:
+        """Say whether there is work of a kind for a subject that is not done."""
+        query = "SELECT 1 FROM jobs WHERE kind = ? AND subject = ? AND status = 'processing'"
+        return self._store.one(query, kind, subject) is not None
+
+    def get(self, job_id: str) -> Job:
+        """Return a job.
+
+        Raises:
+            NotFound: when there is none with this id.
+        """
+        row = self._store.one("SELECT * FROM jobs WHERE id = ?", job_id)
+        if row is None:
+            raise NotFound(f"No async response with id {job_id}")
+        return Job(
+            id=row["id"],
+            status=row["status"],
+            percentage=row["percentage"],
+            result=json.loads(row["result"]) if row["result"] is not None else None,
+            error=_FailedJob(row["error_status"], row["message"]) if row["status"] == "failed" else None,
+        )
+
+    def wait(self, job_id: str, timeout_s: float) -> Job:
+        """Return a job as soon as it is done, or as it is after `timeout_s`."""
+        deadline = time.monotonic() + timeout_s
+        with self._finished:
+            while True:
+                job = self.get(job_id)
+                left_s = deadline - time.monotonic()
+                if job.status != "processing" or left_s <= 0:
+                    return job
+                self._finished.wait(left_s)
+
+    def call_back(self, job_id: str, url: str, base_url: str) -> None:
+        """POST the outcome to `url`, an HTTP address, when the job is done (it may be already)."""
+        number = self._store.insert(
+            "INSERT INTO callbacks (job_id, url, base_url) VALUES (?, ?, ?)", job_id, url, base_url
+        )
+        if self.get(job_id).status != "processing":
+            self._callbacks.submit(self._call_back, number).add_done_callback(_report)
+
+    def _enqueue(self, job_id: str, kind: str) -> None:
+        handler, lane = self._handlers[kind]
+        self._lanes[lane].submit(self._run, job_id, handler).add_done_callback(_report)
+
+    def _run(self, job_id: str, handler: Handler) -> None:
+        row = self._store.one("SELECT arguments, attempts FROM jobs WHERE id = ? AND status = 'processing'", job_id)
+        if row is None or self._closing.is_set():
+            return
+        try:
+            if row["attempts"] >= MAX_ATTEMPTS:
+                raise _FailedJob(500, f"The work was interrupted {MAX_ATTEMPTS} times; it is not tried again")  # noqa: TRY301 - ends like any failure
+            self._store.execute("UPDATE jobs SET attempts = attempts + 1 WHERE id = ?", job_id)
+            result = handler(JobRun(self._store, job_id, self._closing), json.loads(row["arguments"]))
+        except Interrupted:
+            # An orderly stop is no sign that the job is dangerous.
+            self._store.execute("UPDATE jobs SET attempts = attempts - 1 WHERE id = ?", job_id)
+            return
+        except ApiError as error:
+            self._finish(job_id, "failed", error_status=error.status, message=error.message)
+        except MediaError as error:
+            self._finish(job_id, "failed", error_status=media_status(error), message=str(error))
+        except Exception as error:  # noqa: BLE001 - a job must end; the caller is told, and the log says where
+            log_defect(logger, f"job {job_id}", error)
+            self._finish(job_id, "failed", error_status=500, message=f"Internal error ({type(error).__name__})")
+        else:
+            self._finish(job_id, "done", result=json.dumps(result))
+
+    def _finish(
+        self,
+        job_id: str,
+        status: Status,
+        *,
+        result: str | None = None,
+        error_status: int | None = None,
+        message: str | None = None,
+    ) -> None:
+        self._store.execute(
+            "UPDATE jobs SET status = ?, percentage = 100, result = ?, error_status = ?, message = ? WHERE id = ?",
+            *(status, result, error_status, message, job_id),
+        )
+        with self._finished:
+            self._finished.notify_all()
+        for row in self._store.all("SELECT id FROM callbacks WHERE job_id = ?", job_id):
+            self._callbacks.submit(self._call_back, row["id"]).add_done_callback(_report)
+
+    def _call_back(self, number: int) -> None:
+        """Deliver one callback: at least once, given up after the last delay."""
+        row = self._store.one("SELECT * FROM callbacks WHERE id = ?", number)
+        if row is None:
+            return
+        job = self.get(row["job_id"])
+        response = job.response(row["base_url"])
+        body = {**response, "status": job.status, "request_type": "async", "response": response}
+        for delay_s in CALLBACK_DELAYS_S:
+            if self._closing.wait(delay_s):
+                return
+            try:
+                if httpx.post(row["url"], json=body, timeout=10.0).is_success:
+                    break
+            except httpx.HTTPError:
+                continue
+        else:
+            logger.warning("the callback of job %s was not accepted; it is not sent again", job.id)
+        self._store.execute("DELETE FROM callbacks WHERE id = ?", number)
+
+
+def _report(future: Future[None]) -> None:
+    """Log what a pool would keep to itself: a job that could not even be ended (the disk is full)."""
+    if not future.cancelled() and (error := future.exception()):
+        logger.error("a job could not be ended: %s; it is taken up again at the next start", type(error).__name__)
+
+
+def media_status(error: MediaError) -> int:
+    """Return the HTTP status of a failure of media: 507 goes away when somebody frees space, 400 never does."""
+    return 507 if isinstance(error, DiskFull) else 400
+
+
+def log_defect(log: logging.Logger, where: str, error: Exception) -> None:
+    """Log where an unforeseen error happened, without its message: that may quote a source's URL, with its password."""
+    log.error("%s: %s\n%s", where, type(error).__name__, "".join(traceback.format_tb(error.__traceback__)))

@@ -1,0 +1,127 @@
+"""The embedded server as a context manager: state, HTTP in a thread, and something to record."""
+
+import errno
+import socket
+import threading
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Self
+
+import uvicorn
+
+from prefect_videodb.local_server.app import create_app
+from prefect_videodb.local_server.errors import PortInUse, ServerError
+from prefect_videodb.local_server.media.rtsp_server import LoopingRTSPServer
+from prefect_videodb.local_server.media.sample import sample_meeting
+from prefect_videodb.local_server.speech import SpeechEngine
+from prefect_videodb.local_server.state import State
+
+# How long answers under way may take when the server is closed.
+CLOSING_S = 5
+
+
+class LocalServer:
+    """An embedded VideoDB on a data folder, from `with` to its end.
+
+    Streams that are connected when it ends go on being recorded when the next server takes over the folder.
+    `port` 0 takes a free one. With `sample`, a meeting that never ends is served at `sample_url`, to have something to
+    record. `speech` replaces the built-in recognizer.
+
+    Raises:
+        FolderInUse: when another server works in the folder.
+        PortInUse: when another program listens on the port.
+        ServerError: when the folder or the address cannot be used.
+    """
+
+    def __init__(
+        self,
+        data: Path,
+        *,
+        api_key: str = "local",
+        port: int = 0,
+        host: str = "127.0.0.1",
+        sample: bool = True,
+        speech: SpeechEngine | None = None,
+    ) -> None:
+        if not api_key.isascii() or not api_key.isprintable() or not api_key.strip():
+            raise ServerError("the API key must be printable ASCII: it travels in a header")
+        self.api_key = api_key
+        self._data = data
+        self._address = (host, port)
+        self._sample = sample
+        self._speech = speech
+        self._base_url = ""
+        self._sample_url: str | None = None
+        self._running = ExitStack()
+
+    @property
+    def base_url(self) -> str:
+        """Where it listens: give it to a client as its base URL."""
+        return self._base_url
+
+    @property
+    def sample_url(self) -> str:
+        """The RTSP address of the endless sample meeting.
+
+        Raises:
+            ServerError: when the server was made without a sample.
+        """
+        if self._sample_url is None:
+            raise ServerError("this server runs without the sample meeting")
+        return self._sample_url
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            # The address first: a port that is taken should not restart recordings for a moment.
+            listener = stack.enter_context(_listen(*self._address))
+            if self._sample:
+                self._sample_url = stack.enter_context(LoopingRTSPServer(sample_meeting())).url
+            state = stack.enter_context(State(self._data, speech=self._speech))
+            http = _HTTP(uvicorn.Config(
+                create_app(state, self.api_key),
+                log_config=None,
+                access_log=False,
+                lifespan="off",
+                ws="none",
+                timeout_graceful_shutdown=CLOSING_S,
+            ), listener)  # fmt: skip
+            stack.callback(http.stop)
+            http.start()
+            host, port = listener.getsockname()[:2]
+            self._base_url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+            self._running = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._running.close()
+
+
+class _HTTP:
+    """uvicorn in a thread."""
+
+    def __init__(self, config: uvicorn.Config, listener: socket.socket) -> None:
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._server.run, args=([listener],), name="videodb-http")
+
+    def start(self) -> None:
+        """Start to answer. Callers that come before it does wait in the listener's queue."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop to answer, after what is under way or a few seconds."""
+        self._server.should_exit = True
+        self._thread.join()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        return socket.create_server(address[:2], family=family, backlog=128)
+    except socket.gaierror:
+        raise ServerError(f"{host} is no address of this machine") from None
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise PortInUse(f"port {port} is taken by another program: choose another one, or 0 for any") from None
+        raise ServerError(f"cannot listen on {host} port {port}: {error.strerror}") from None
+    except OverflowError:
+        raise ServerError(f"{port} is no port: choose one from 0 to 65535") from None

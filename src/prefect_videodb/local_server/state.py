@@ -1,0 +1,64 @@
+"""Everything one server knows and does, without HTTP. Survives SIGKILL: what was running goes on at the next start."""
+
+import os
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Self
+
+from prefect_videodb.local_server.clips import Clips
+from prefect_videodb.local_server.jobs import Jobs
+from prefect_videodb.local_server.library import Library
+from prefect_videodb.local_server.pages import Pages
+from prefect_videodb.local_server.speech import PocketsphinxEngine, SpeechEngine
+from prefect_videodb.local_server.store import Store
+from prefect_videodb.local_server.streams import Streams
+from prefect_videodb.local_server.transcripts import Transcripts
+from prefect_videodb.local_server.videos import Videos
+
+
+class State:
+    """The parts of one server on one data folder, working from `__enter__` to `__exit__`.
+
+    Raises:
+        FolderInUse: when another server works in the folder.
+        ServerError: when the folder cannot be used.
+    """
+
+    def __init__(self, folder: Path, *, speech: SpeechEngine | None = None) -> None:
+        self.store = Store(folder)
+        # In the folder, so that links given out before a restart work after it.
+        secret = self.store.setting("secret", os.urandom(32))
+        self.library = Library(self.store)
+        self.jobs = Jobs(self.store)
+        self.streams = Streams(self.store)
+        self.pages = Pages(self.store, secret)
+        self.videos = Videos(self.store, jobs=self.jobs, streams=self.streams, pages=self.pages, secret=secret)
+        self.transcripts = Transcripts(self.store, self.jobs, self.videos, speech or PocketsphinxEngine())
+        self.clips = Clips(
+            self.store, jobs=self.jobs, streams=self.streams, videos=self.videos, pages=self.pages, secret=secret
+        )
+        self._closing = ExitStack()
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            stack.callback(self.store.close)
+            stack.callback(self.jobs.close)
+            stack.callback(self.streams.close)
+            self.videos.resume()
+            self.clips.resume()
+            self.streams.resume()
+            self.jobs.resume()
+            self._closing = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closing.close()
+
+    def usage(self) -> dict[str, Any]:
+        """Return what was used, which costs nothing here."""
+        recorded = self.store.all("SELECT coalesce(sum(duration_s), 0) / 60 AS minutes FROM segments")[0]["minutes"]
+        return {
+            "credit_balance": 0.0,
+            "usage_this_month": 0.0,
+            "breakdown": {"rtstream_minutes_stored": round(recorded, 2)},
+        }
