@@ -1,0 +1,74 @@
+# The two commands of the README are `make demo` and `make test`. Everything they make lies inside this folder.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SDKS := 0.4.5 0.5.1
+# Most tests wait for real media: three at a time keep two cores busy. A file's tests stay together, as do its servers.
+PYTEST_ARGS ?= -n 3 --dist loadfile
+
+export PIP_CACHE_DIR := $(CURDIR)/.cache/pip
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export TMPDIR := $(CURDIR)/.cache/tmp
+# The same, as a target: a path with a space would be two.
+TMP := .cache/tmp
+
+.PHONY: help demo test check sdk lock format clean
+
+help:
+	@echo "make demo    record half a minute of a sample meeting, here, and look at it in Prefect's UI"
+	@echo "make test    linters, type checkers and the whole test suite"
+	@echo "make check   only the linters and type checkers"
+	@echo "make lock    pin the dependencies anew"
+	@echo "make clean   remove what these commands made"
+
+demo: $(VENV)/.demo
+	@$(BIN)/python deployments/demo.py
+
+test: check sdk
+	@./tools/system-packages
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/basedpyright
+
+format: $(VENV)/.dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+sdk: $(SDKS:%=.sdk/%/.done)
+
+.sdk/%/.done: requirements/sdk-%.txt $(VENV)/.dev
+	rm -rf .sdk/$*
+	$(BIN)/pip install -q --no-deps --require-hashes --target .sdk/$* -r $<
+	touch $@
+
+$(VENV)/.demo: requirements/demo.txt pyproject.toml | $(VENV)/bin/pip $(TMP)
+	@echo "Installing what the demo needs; the first time this takes a minute or two …"
+	@$(BIN)/pip install -q --require-hashes -r requirements/demo.txt
+	@$(BIN)/pip install -q --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt pyproject.toml | $(VENV)/bin/pip $(TMP)
+	$(BIN)/pip install -q --require-hashes -r requirements/dev.txt
+	$(BIN)/pip install -q --no-deps --no-build-isolation -e .
+	touch $@ $(VENV)/.demo
+
+$(VENV)/bin/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed, and $(PYTHON) is older: make PYTHON=python3.12 …"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || \
+	  { rm -rf $(VENV); echo "Python has no venv module here: apt-get install python3-venv"; exit 1; }
+
+$(TMP):
+	@mkdir -p $@
+
+lock: $(VENV)/.dev
+	./tools/lock
+
+clean:
+	rm -rf $(VENV) .demo .cache .sdk build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis src/*.egg-info
+	find . -name __pycache__ -prune -exec rm -rf {} +
