@@ -1,0 +1,1 @@
+"""What is compared with the SDK, one module a resource."""

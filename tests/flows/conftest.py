@@ -1,0 +1,171 @@
+"""A local VideoDB with the sample meeting, a faulty network before it, a Prefect server with the deployment."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import httpx
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import FlowRun
+from prefect.deployments import run_deployment
+from prefect.states import Scheduled
+from pydantic import SecretStr
+
+from prefect_videodb.blocks import RTStreamSource, VideoDBCredentials
+from prefect_videodb.local_server import LocalServer
+from prefect_videodb.recording.models import MeetingRecording
+from tests.support.faulty_proxy import FaultyProxy
+from tests.support.processes import stopped, wait_for
+
+ROOT = Path(__file__).resolve().parents[2]
+KEY = "sk-flows-0123456789"
+
+
+@pytest.fixture(scope="session")
+def videodb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServer]:
+    with LocalServer(tmp_path_factory.mktemp("videodb"), api_key=KEY) as server:
+        yield server
+
+
+@pytest.fixture
+def proxy(videodb: LocalServer) -> Iterator[FaultyProxy]:
+    with FaultyProxy(videodb.base_url).running() as running:
+        yield running
+
+
+@dataclass
+class Account:
+    """An account of the local server, as tests look at it: past the proxy, with plain HTTP."""
+
+    block: VideoDBCredentials
+    base_url: str
+
+    def streams(self, name_holds: str) -> list[dict[str, Any]]:
+        answer = httpx.get(
+            f"{self.base_url}/rtstream",
+            params={"limit": 1000, "name": name_holds},
+            headers={"x-access-token": KEY},
+            timeout=30.0,
+        )
+        streams: list[dict[str, Any]] = answer.raise_for_status().json()["data"]["results"]
+        return streams
+
+    def stop_all(self) -> None:
+        for stream in self.streams(""):
+            if stream["status"] != "stopped":
+                httpx.patch(
+                    f"{self.base_url}/rtstream/{stream['id']}/status",
+                    json={"action": "stop"},
+                    headers={"x-access-token": KEY},
+                    timeout=30.0,
+                ).raise_for_status()
+
+
+@pytest.fixture
+def account(prefect_api: str, videodb: LocalServer, proxy: FaultyProxy) -> Iterator[Account]:
+    """Save the blocks that the deployment names: the account behind the proxy, the sample meeting as the source."""
+    assert prefect_api
+    assert videodb.sample_url
+    block = VideoDBCredentials(api_key=SecretStr(KEY), base_url=proxy.url, timeout_s=20.0)
+    block.save("default", overwrite=True)
+    RTStreamSource(url=SecretStr(videodb.sample_url), name="Sample meeting").save("meeting-room", overwrite=True)
+    known = Account(block, videodb.base_url)
+    yield known
+    known.stop_all()
+
+
+@pytest.fixture(scope="session")
+def deployed(prefect_url: str) -> str:
+    """Deploy everything in `prefect.yaml` to the fresh server, as the README says."""
+    environment = os.environ | {"PREFECT_API_URL": prefect_url}
+    for command in (["work-pool", "create", "meetings", "--type", "process"], ["deploy", "--all"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "prefect", *command],
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    return "record-meeting/record-meeting"
+
+
+@dataclass
+class Run:
+    """One flow run of the deployment, executed in processes that a test may kill."""
+
+    id: UUID
+
+    @classmethod
+    def of(cls, deployment: str, **parameters: Any) -> "Run":
+        created = run_deployment(deployment, parameters=parameters, timeout=0)
+        assert isinstance(created, FlowRun)
+        return cls(created.id)
+
+    def execute(self) -> subprocess.Popen[bytes]:
+        """Start an execution as a worker does, in a process of its own."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "prefect.engine"],
+            env=os.environ | {"PREFECT__FLOW_RUN_ID": str(self.id)},
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def finish(self, timeout_s: float = 240.0) -> FlowRun:
+        """Execute to the end."""
+        with stopped(self.execute()) as process:
+            process.wait(timeout_s)
+        return self.read()
+
+    def schedule_again(self) -> None:
+        """Put the run back to be continued, as somebody who retries it does."""
+        with get_client(sync_client=True) as client:
+            client.set_flow_run_state(self.id, Scheduled(name="AwaitingRetry"), force=True)
+
+    def read(self) -> FlowRun:
+        with get_client(sync_client=True) as client:
+            return client.read_flow_run(self.id)
+
+    def wait_for_label(self, label: str) -> None:
+        wait_for(f"label {label}", lambda: label in self.read().labels)
+
+    def logs(self) -> str:
+        with get_client(sync_client=True) as client:
+            answer = client.request(
+                "POST", "/logs/filter", json={"logs": {"flow_run_id": {"any_": [str(self.id)]}}, "limit": 200}
+            )
+        return "\n".join(line["message"] for line in answer.json())
+
+    def artifacts(self) -> dict[str, dict[str, Any]]:
+        with get_client(sync_client=True) as client:
+            answer = client.request(
+                "POST", "/artifacts/filter", json={"artifacts": {"flow_run_id": {"any_": [str(self.id)]}}}
+            )
+        return {artifact["key"]: artifact for artifact in answer.json()}
+
+
+SECONDS = 12.0
+SHORT: dict[str, Any] = {"duration_minutes": SECONDS / 60}
+
+
+def result_of(run: FlowRun) -> MeetingRecording:
+    assert run.state is not None
+    assert run.state.is_completed(), run.state
+    result = run.state.result(_sync=True)  # type: ignore[call-arg]
+    assert isinstance(result, MeetingRecording)
+    return result
+
+
+def the_one_stopped_stream(account: Account, run: Run) -> dict[str, Any]:
+    streams = account.streams(str(run.id))
+    assert [stream["status"] for stream in streams] == ["stopped"], streams
+    return streams[0]

@@ -1,0 +1,217 @@
+"""A recording goes on, or ends cleanly, whatever happens to its process, its network and its service."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.states import Cancelling
+from pydantic import SecretStr
+
+from prefect_videodb.blocks import RTStreamSource
+from prefect_videodb.flows import record_meeting
+from prefect_videodb.local_server import LocalServer
+from prefect_videodb.recording.inputs import load_source
+from tests.flows.conftest import ROOT, SECONDS, SHORT, Account, Run, result_of, the_one_stopped_stream
+from tests.support.faulty_proxy import FaultyProxy, Rule
+from tests.support.prefect_server import PrefectServer, running_prefect_server
+from tests.support.processes import stopped, wait_for
+
+
+@pytest.mark.parametrize("label", ["videodb.asked_at", "videodb.window_start", "videodb.video_id"])
+def test_a_killed_run_that_is_executed_again_goes_on_from_where_it_was(
+    account: Account, deployed: str, label: str
+) -> None:
+    """Killed as it connects; while it records; after the export."""
+    run = Run.of(deployed, **SHORT)
+    with stopped(run.execute()) as process:
+        run.wait_for_label(label)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    known = dict(run.read().labels)
+    run.schedule_again()
+    recording = result_of(run.finish())
+
+    assert the_one_stopped_stream(account, run)["id"] == recording.rtstream_id
+    if "videodb.window_start" in known:
+        assert recording.window.start.isoformat() == known["videodb.window_start"]
+        assert recording.window.end.isoformat() == known["videodb.window_end"]
+    if "videodb.video_id" in known:
+        assert recording.video_id == known["videodb.video_id"]
+        assert "record" not in recording.steps_s
+    assert recording.video_length_s
+
+
+def test_a_run_killed_before_it_learned_its_streams_id_finds_it_and_keeps_its_window(
+    account: Account, deployed: str, proxy: FaultyProxy
+) -> None:
+    proxy.rules = [Rule("POST", r"/rtstream$", "hang after")]
+    run = Run.of(deployed, queries=[], **SHORT)
+    with stopped(run.execute()) as process:
+        wait_for("the service has the stream", lambda: account.streams(str(run.id)))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    asked_at = run.read().labels["videodb.asked_at"]
+    run.schedule_again()
+    recording = result_of(run.finish())
+    assert the_one_stopped_stream(account, run)["id"] == recording.rtstream_id
+    assert recording.window.start.isoformat() == asked_at
+    assert recording.window.end - recording.window.start == timedelta(seconds=SECONDS)
+
+
+def test_a_terminated_run_stops_its_stream_before_it_ends(account: Account, deployed: str) -> None:
+    run = Run.of(deployed, duration_minutes=30.0)
+    with stopped(run.execute()) as process:
+        run.wait_for_label("videodb.window_start")
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+    the_one_stopped_stream(account, run)
+
+
+def test_a_run_that_times_out_stops_its_stream(account: Account) -> None:
+    flow = record_meeting.with_options(timeout_seconds=15.0, persist_result=False)
+    state = flow(source="meeting-room", credentials=account.block, duration_minutes=30.0, return_state=True)
+    assert state.name == "TimedOut"
+    assert state.state_details.flow_run_id is not None
+    the_one_stopped_stream(account, Run(state.state_details.flow_run_id))
+
+
+def test_under_a_worker_a_cancelled_and_a_killed_run_leave_no_stream(
+    account: Account, deployed: str, tmp_path: Path
+) -> None:
+    with (tmp_path / "worker.log").open("ab") as log:
+        worker = subprocess.Popen(
+            [sys.executable, "-m", "prefect", "worker", "start", "--pool", "meetings"],
+            cwd=ROOT,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    with stopped(worker):
+        cancelled = Run.of(deployed, duration_minutes=30.0)
+        killed = Run.of(deployed, duration_minutes=30.0)
+        cancelled.wait_for_label("videodb.window_start")
+        killed.wait_for_label("videodb.window_start")
+        with get_client(sync_client=True) as client:
+            client.set_flow_run_state(cancelled.id, Cancelling())
+        pid = killed.read().infrastructure_pid
+        assert pid is not None
+        os.kill(int(pid.rpartition(":")[2]), signal.SIGKILL)
+        for run in (cancelled, killed):
+            wait_for(
+                "the run has ended",
+                lambda run=run: (state := run.read().state) is not None and state.is_final(),
+            )
+            wait_for(
+                "its stream is stopped",
+                lambda run=run: [stream["status"] for stream in account.streams(str(run.id))] == ["stopped"],
+            )
+        cancelled_state, killed_state = cancelled.read().state, killed.read().state
+        assert cancelled_state is not None
+        assert killed_state is not None
+        assert cancelled_state.is_cancelled()
+        assert killed_state.is_crashed()
+
+
+@pytest.mark.parametrize("fault", ["cut before", "cut after"])
+def test_a_connect_whose_answer_is_lost_makes_one_stream(
+    account: Account, deployed: str, proxy: FaultyProxy, fault: Any
+) -> None:
+    proxy.rules = [Rule("POST", r"/rtstream$", fault)]
+    run = Run.of(deployed, queries=[], **SHORT)
+    recording = result_of(run.finish())
+    assert the_one_stopped_stream(account, run)["id"] == recording.rtstream_id
+    assert proxy.seen.count("POST /rtstream") == (1 if fault == "cut after" else 2)
+
+
+def test_a_service_that_stumbles_at_every_step_is_asked_again(
+    account: Account, deployed: str, proxy: FaultyProxy
+) -> None:
+    proxy.rules = [
+        Rule("GET", r"/rtstream\?", 503),
+        Rule("POST", r"/rtstream$", 429, headers={"retry-after": "1"}),
+        Rule("PATCH", r"/status$", "cut after"),
+        Rule("GET", r"/stream\?", 502),
+        Rule("POST", r"/export$", "cut after"),
+        Rule("GET", r"/video/[^/]+\?", 500),
+        Rule("POST", r"/index$", "cut after"),
+        Rule("GET", r"/async-response/", "cut before"),
+        Rule("POST", r"/search$", 504),
+        Rule("POST", r"/compile$", "cut before"),
+    ]
+    run = Run.of(deployed, duration_minutes=0.5, queries=["action items"])
+    recording = result_of(run.finish())
+    assert recording.clip is not None
+    the_one_stopped_stream(account, run)
+
+
+def test_a_prefect_server_that_hangs_does_not_delay_the_stop(
+    account: Account, videodb: LocalServer, tmp_path: Path
+) -> None:
+    """The server is frozen while it records, and thawed only when the stream is stopped."""
+    assert videodb.sample_url
+    source = RTStreamSource(url=SecretStr(videodb.sample_url), name="Frozen")
+    title = f"frozen {tmp_path.name}"
+    stopped_in_time: list[bool] = []
+
+    def freeze(server: PrefectServer) -> None:
+        try:
+            wait_for("it records", lambda: account.streams(title))
+            time.sleep(4)
+            server.process.send_signal(signal.SIGSTOP)
+            wait_for("the stream is stopped", lambda: account.streams(title)[0]["status"] == "stopped")
+            stopped_in_time.append(True)
+        finally:
+            server.process.send_signal(signal.SIGCONT)
+
+    with running_prefect_server(tmp_path) as server, temporary_settings({PREFECT_API_URL: server.url}):
+        freezer = threading.Thread(target=freeze, args=(server,))
+        freezer.start()
+        recording = record_meeting.with_options(persist_result=False)(
+            source, account.block, SECONDS / 60, name=title, queries=[]
+        )
+        freezer.join()
+    assert stopped_in_time
+    assert recording.video_length_s
+
+
+def test_what_was_recorded_before_a_stop_in_between_is_kept_and_what_is_missing_is_said(
+    account: Account, deployed: str
+) -> None:
+    run = Run.of(deployed, duration_minutes=0.5, queries=[])
+    with stopped(run.execute()) as process:
+        run.wait_for_label("videodb.window_start")
+        time.sleep(8)
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+    run.schedule_again()
+    recording = result_of(run.finish())
+    assert the_one_stopped_stream(account, run)["id"] == recording.rtstream_id
+    [earlier] = recording.earlier_video_ids
+    assert earlier != recording.video_id
+    assert recording.video_length_s is not None
+    assert recording.missing_s > 5
+    assert f"An earlier part is the video {earlier}" in run.artifacts()["meeting-recording"]["data"]
+
+
+def test_a_run_that_fails_before_it_reaches_its_stream_again_stops_it(account: Account, deployed: str) -> None:
+    RTStreamSource(url=load_source("meeting-room").url, name="Gone").save("soon-gone", overwrite=True)
+    run = Run.of(deployed, source="soon-gone", duration_minutes=30.0)
+    with stopped(run.execute()) as process:
+        run.wait_for_label("videodb.window_start")
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    RTStreamSource.delete("soon-gone")
+    run.schedule_again()
+    state = run.finish().state
+    assert state is not None
+    assert state.is_failed()
+    the_one_stopped_stream(account, run)

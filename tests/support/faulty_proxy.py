@@ -1,0 +1,125 @@
+"""A real HTTP proxy in front of a service, that does to chosen requests what networks and services do."""
+
+import http.client
+import re
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Literal
+from urllib.parse import urlsplit
+
+Fault = Literal["cut before", "cut after", "hang after"]
+
+
+@dataclass
+class Rule:
+    """What happens to the requests that match.
+
+    Attributes:
+        method: HTTP method.
+        path: a regular expression that the path with its query holds.
+        fault: `cut before` the request reached the service; `cut after` it did and before the answer; `hang after`
+            it did, for five seconds, and then cut; or an HTTP status to answer instead of passing the request on.
+        times: how many requests it happens to.
+        headers: sent with a status.
+    """
+
+    method: str
+    path: str
+    fault: Fault | int
+    times: int = 1
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+class FaultyProxy:
+    """Pass requests on to `target`, but for what the rules say. `seen` lists what came in."""
+
+    def __init__(self, target: str) -> None:
+        self.target = urlsplit(target)
+        self.rules: list[Rule] = []
+        self.seen: list[str] = []
+        self._lock = threading.Lock()
+        proxy = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_any(self) -> None:
+                proxy.handle(self)
+
+            do_GET = do_POST = do_PATCH = do_DELETE = do_any  # noqa: N815 - the names that the base class looks up
+
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as the base class has it
+                """Requests are in `seen`."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    @contextmanager
+    def running(self) -> Iterator["FaultyProxy"]:
+        """Serve while the block runs."""
+        thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        try:
+            yield self
+        finally:
+            self._server.shutdown()
+            thread.join()
+            self._server.server_close()
+
+    def handle(self, request: BaseHTTPRequestHandler) -> None:
+        """Do to one request what the first rule that matches says, or pass it on."""
+        body = request.rfile.read(int(request.headers.get("content-length") or 0))
+        rule = self._take(request.command, request.path)
+        if rule is not None and isinstance(rule.fault, int):
+            _answer(request, rule.fault, rule.headers, b'{"success": false, "message": "as the test wants it"}')
+            return
+        if rule is not None and rule.fault == "cut before":
+            _cut(request)
+            return
+        status, headers, answer = self._forward(request, body)
+        if rule is not None and rule.fault == "hang after":
+            time.sleep(5.0)
+        if rule is not None:
+            _cut(request)
+            return
+        _answer(request, status, headers, answer)
+
+    def _take(self, method: str, path: str) -> Rule | None:
+        with self._lock:
+            self.seen.append(f"{method} {path}")
+            for rule in self.rules:
+                if rule.times > 0 and rule.method == method and re.search(rule.path, path):
+                    rule.times -= 1
+                    return rule
+        return None
+
+    def _forward(self, request: BaseHTTPRequestHandler, body: bytes) -> tuple[int, dict[str, str], bytes]:
+        connection = http.client.HTTPConnection(self.target.hostname or "", self.target.port, timeout=120)
+        try:
+            headers = {name: value for name, value in request.headers.items() if name.lower() != "connection"}
+            connection.request(request.command, request.path, body=body or None, headers=headers)
+            answer = connection.getresponse()
+            kept = {name: value for name, value in answer.getheaders() if name.lower() == "content-type"}
+            return answer.status, kept, answer.read()
+        finally:
+            connection.close()
+
+
+def _answer(request: BaseHTTPRequestHandler, status: int, headers: dict[str, str], body: bytes) -> None:
+    request.send_response(status)
+    for name, value in headers.items():
+        request.send_header(name, value)
+    request.send_header("content-length", str(len(body)))
+    request.end_headers()
+    request.wfile.write(body)
+
+
+def _cut(request: BaseHTTPRequestHandler) -> None:
+    request.close_connection = True
+    request.connection.shutdown(socket.SHUT_RDWR)

@@ -1,0 +1,29 @@
+"""Media that tests make for themselves."""
+
+from pathlib import Path
+
+import av
+
+_RATE = 30
+_SOUND_RATE = 48_000
+
+
+def make_silence(target: Path, seconds: int = 60) -> Path:
+    """Make a grey picture with a sound track in which nothing is heard."""
+    with av.open(str(target), "w") as out:
+        video = out.add_stream("libx264", rate=_RATE, options={"preset": "ultrafast", "g": str(_RATE), "bf": "0"})
+        video.width, video.height, video.pix_fmt = 320, 180, "yuv420p"
+        audio = out.add_stream("aac", rate=_SOUND_RATE, layout="mono")
+        grey = av.VideoFrame(320, 180, "yuv420p")
+        for plane in grey.planes:
+            plane.update(b"\x80" * plane.buffer_size)
+        for index in range(seconds * _RATE):
+            grey.pts = index
+            out.mux(video.encode(grey))
+            sound = av.AudioFrame("s16", "mono", _SOUND_RATE // _RATE)
+            sound.planes[0].update(bytes(sound.planes[0].buffer_size))
+            sound.sample_rate, sound.pts = _SOUND_RATE, index * (_SOUND_RATE // _RATE)
+            out.mux(audio.encode(sound))
+        out.mux(video.encode(None))
+        out.mux(audio.encode(None))
+    return target

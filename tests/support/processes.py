@@ -1,0 +1,54 @@
+"""Start programs, and be sure that they are gone afterwards."""
+
+import os
+import random
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+_STOP_TIMEOUT_S = 30.0
+
+
+@contextmanager
+def stopped(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+    """End a process (the leader of its session) and everything that it started, with the block."""
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_STOP_TIMEOUT_S)
+        _kill_session(process.pid)
+        process.wait()
+
+
+def _kill_session(leader: int) -> None:
+    """Kill what a session's leader left behind."""
+    for entry in Path("/proc").glob("[0-9]*"):
+        pid = int(entry.name)
+        with suppress(OSError):
+            if os.getsid(pid) == leader:
+                os.kill(pid, signal.SIGKILL)
+
+
+def free_port() -> int:
+    """Give a port that is free on loopback, and that the system does not hand out by itself to somebody else."""
+    while True:
+        port = random.randrange(10_000, 30_000)  # noqa: S311 - a port, no secret
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+
+
+def wait_for(what: str, is_so: Callable[[], object], timeout_s: float = 120.0, interval_s: float = 0.2) -> None:
+    """Wait until something is so; fail with what it was after a time that no machine needs."""
+    deadline = time.monotonic() + timeout_s
+    while not is_so():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not so after {timeout_s:g} s: {what}")
+        time.sleep(interval_s)
