@@ -43,6 +43,12 @@ def prefect_api(prefect_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[s
         yield prefect_url
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what waits longest: the processes share the files in this order, and the last file ends the run."""
+    long_waits = ("tests/flows/", "tests/worker/", "tests/webhooks/", "tests/deployments/", "tests/test_sdk_workflow")
+    items.sort(key=lambda item: not item.nodeid.startswith(long_waits))
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]

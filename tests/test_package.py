@@ -58,6 +58,12 @@ def test_a_wheel_made_of_the_sdist_holds_the_same(tree: Path, tmp_path: Path) ->
     assert _packaged(_build("wheel", unpacked, tmp_path / "wheel")) == _expected(tree)
 
 
+def test_the_three_linked_folders_are_the_only_links_of_the_tree(tree: Path) -> None:
+    """A link to anywhere else is a broken one on every other machine."""
+    links = {str(path.relative_to(tree)) for path in tree.rglob("*") if path.is_symlink()}
+    assert links == {f"src/prefect_videodb/{linked}" for linked in LINKED}
+
+
 def test_nothing_but_the_one_package_lands_in_site_packages(tree: Path, tmp_path: Path) -> None:
     names = _packaged(_build("wheel", tree, tmp_path / "wheel"))
     assert {name.partition("/")[0] for name in names} == {"prefect_videodb"}
