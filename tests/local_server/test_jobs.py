@@ -29,7 +29,7 @@ class Listener:
         self.calls = 0
         self.failure: Exception | None = None
 
-    def transcribe(self, sound: Sound, *, on_progress: Callable[[float], None]) -> list[Utterance]:
+    def transcribe(self, sound: Sound, *, on_progress: Callable[[float], None]) -> Iterator[Utterance]:
         self.calls += 1
         heard_s = sum(len(chunk) for chunk in sound()) / 32_000
         self.asked.set()
@@ -37,7 +37,7 @@ class Listener:
             on_progress(heard_s / 2)
         if self.failure:
             raise self.failure
-        return [[Word("alice", 0.1, 0.5), Word("will", 0.5, 0.7), Word("pay", 0.7, 1.0)]]
+        yield [Word("alice", 0.1, 0.5), Word("will", 0.5, 0.7), Word("pay", 0.7, 1.0)]
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from prefect_videodb.local_server import speech
 from prefect_videodb.local_server.media.sample import sample_meeting, sample_transcript
 from prefect_videodb.local_server.media.sound import pcm
 from prefect_videodb.local_server.search import search
-from prefect_videodb.local_server.speech import PocketsphinxEngine, Sentence, SpeechError, Utterance
+from prefect_videodb.local_server.speech import PocketsphinxEngine, Sentence, SpeechError, Utterance, transcribe_all
 
 
 def spoken_words(text: str) -> list[str]:
@@ -25,7 +25,7 @@ def spoken_words(text: str) -> list[str]:
 def heard() -> tuple[list[Utterance], list[float]]:
     """Return what the engine hears in the sample, and the progress that it told."""
     progress: list[float] = []
-    return PocketsphinxEngine().transcribe(lambda: pcm(sample_meeting()), on_progress=progress.append), progress
+    return list(PocketsphinxEngine().transcribe(lambda: pcm(sample_meeting()), on_progress=progress.append)), progress
 
 
 def sentences(utterances: list[Utterance]) -> list[Sentence]:
@@ -74,11 +74,11 @@ def test_the_action_items_are_found_in_what_was_heard(heard: tuple[list[Utteranc
 
 
 def test_silence_has_no_words() -> None:
-    assert PocketsphinxEngine().transcribe(lambda: [bytes(32_000)] * 3, on_progress=lambda _: None) == []
+    assert list(PocketsphinxEngine().transcribe(lambda: [bytes(32_000)] * 3, on_progress=lambda _: None)) == []
 
 
 def test_no_sound_has_no_words() -> None:
-    assert PocketsphinxEngine().transcribe(list, on_progress=lambda _: None) == []
+    assert list(PocketsphinxEngine().transcribe(list, on_progress=lambda _: None)) == []
 
 
 def test_a_caller_that_gives_up_leaves_no_worker_behind() -> None:
@@ -94,7 +94,7 @@ def test_a_caller_that_gives_up_leaves_no_worker_behind() -> None:
 
     before = children()
     with pytest.raises(GiveUpError):
-        PocketsphinxEngine().transcribe(endless, on_progress=give_up)
+        list(PocketsphinxEngine().transcribe(endless, on_progress=give_up))
     assert children() == before
     assert not [thread for thread in threading.enumerate() if thread.name == "videodb-speech-feeder"]
 
@@ -105,7 +105,7 @@ def test_sound_that_cannot_be_read_is_the_callers_error() -> None:
         raise OSError("the file is gone")
 
     with pytest.raises(OSError, match="the file is gone"):
-        PocketsphinxEngine().transcribe(broken, on_progress=lambda _: None)
+        list(PocketsphinxEngine().transcribe(broken, on_progress=lambda _: None))
 
 
 def test_a_worker_that_dies_is_replaced_once() -> None:
@@ -120,7 +120,7 @@ def test_a_worker_that_dies_is_replaced_once() -> None:
             os.kill(worker, signal.SIGKILL)
 
     sound = list(pcm(sample_meeting(), start_s=0.0, end_s=5.0))
-    utterances = PocketsphinxEngine().transcribe(lambda: sound, on_progress=kill_the_first)
+    utterances = transcribe_all(PocketsphinxEngine(), lambda: sound, on_progress=kill_the_first)
     assert killed
     assert sentences(utterances)[0].text.startswith("good morning")
 
@@ -130,14 +130,14 @@ def test_a_worker_that_always_dies_is_an_error(monkeypatch: pytest.MonkeyPatch, 
     broken.write_text("raise SystemExit('no model on this machine')")
     monkeypatch.setattr(speech, "WORKER", broken)
     with pytest.raises(SpeechError, match="no model on this machine"):
-        PocketsphinxEngine().transcribe(lambda: [bytes(32_000)], on_progress=lambda _: None)
+        transcribe_all(PocketsphinxEngine(), lambda: [bytes(32_000)], on_progress=lambda _: None)
 
 
 def test_a_missing_recognizer_is_an_error_that_says_what_to_install() -> None:
     code = (
         "import sys; sys.modules['pocketsphinx'] = None\n"
         "from prefect_videodb.local_server.speech import PocketsphinxEngine\n"
-        "PocketsphinxEngine().transcribe(lambda: [], on_progress=print)"
+        "list(PocketsphinxEngine().transcribe(lambda: [], on_progress=print))"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert ended.stderr.strip().splitlines()[-1].endswith("pip install 'prefect-videodb[local]'")

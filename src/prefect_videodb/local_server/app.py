@@ -11,7 +11,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from prefect_videodb.local_server.calls import Answer, Call
@@ -19,7 +19,7 @@ from prefect_videodb.local_server.errors import ApiError, BadRequest, TooLarge, 
 from prefect_videodb.local_server.jobs import log_defect, media_status
 from prefect_videodb.local_server.links import absolute
 from prefect_videodb.local_server.media.errors import MediaError
-from prefect_videodb.local_server.routes import account, jobs, streams, videos
+from prefect_videodb.local_server.routes import account, jobs, live, streams, understandings, videos
 from prefect_videodb.local_server.routes.media import ANYWHERE, Media
 from prefect_videodb.local_server.routes.unsupported import UNSUPPORTED
 from prefect_videodb.local_server.state import State
@@ -34,6 +34,8 @@ Operation = Callable[[Call], Answer]
 OPERATIONS: dict[tuple[str, str], Operation] = {
     **account.OPERATIONS,
     **streams.OPERATIONS,
+    **live.OPERATIONS,
+    **understandings.OPERATIONS,
     **videos.OPERATIONS,
     **jobs.OPERATIONS,
 }
@@ -45,6 +47,7 @@ def create_app(state: State, api_key: str) -> ASGIApp:
         routes=[
             *Media(state).routes(),
             *_routes(state, api_key),
+            WebSocketRoute("/websocket/{ticket}", state.hub.serve),
             Route("/", _about, methods=["GET"]),
         ],
         exception_handlers={

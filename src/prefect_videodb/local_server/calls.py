@@ -63,6 +63,14 @@ class Call:
         """
         return _valid(lambda: adapter.validate_python(self._json(None)))
 
+    def valid(self, model: type["F"], value: Mapping[str, Any]) -> "F":
+        """Read a part of the body whose fields depend on the rest of it.
+
+        Raises:
+            BadRequest: saying what is wrong with it.
+        """
+        return _valid(lambda: model.model_validate(value))
+
     def parameters(self, model: type["P"]) -> "P":
         """Read the query string.
 

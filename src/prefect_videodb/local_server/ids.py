@@ -38,6 +38,31 @@ def collection_id() -> str:
     return f"c-{uuid.uuid4()}"
 
 
+def understanding_id() -> str:
+    """Return the id of a new understanding of a stream."""
+    return f"und-{uuid7()}"
+
+
+def index_id() -> str:
+    """Return the id of a new index of an understanding."""
+    return f"idx-{uuid7()}"
+
+
+def capture_session_id() -> str:
+    """Return the id of a new capture session."""
+    return f"cap-{uuid7()}"
+
+
+def meeting_id() -> str:
+    """Return the id of a new recording of a meeting by a bot."""
+    return f"mtg-{uuid7()}"
+
+
+def short_id() -> str:
+    """Return 16 hexadecimal digits: the service's form for scene indexes, events and alerts."""
+    return os.urandom(8).hex()
+
+
 def job_id() -> str:
     """Return the id of a new job."""
     return f"job-{uuid7()}"

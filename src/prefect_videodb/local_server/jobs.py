@@ -11,8 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import httpx
-
+from prefect_videodb.local_server.deliveries import Deliveries
 from prefect_videodb.local_server.errors import ApiError, Interrupted, NotFound
 from prefect_videodb.local_server.ids import job_id
 from prefect_videodb.local_server.links import absolute
@@ -25,7 +24,6 @@ logger = logging.getLogger(__name__)
 MAX_ATTEMPTS = 3
 # How long the outcome of a job can be asked for.
 KEPT_S = 7 * 24 * 3600.0
-CALLBACK_DELAYS_S = (0.0, 0.5, 2.0, 10.0)
 
 Status = Literal["processing", "done", "failed"]
 Arguments = dict[str, Any]
@@ -91,8 +89,9 @@ class Jobs:
     Two lanes keep an export from waiting behind an hour of speech.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, deliveries: Deliveries) -> None:
         self._store = store
+        self._deliveries = deliveries
         self._handlers: dict[str, tuple[Handler, Lane]] = {}
         self._closing = threading.Event()
         self._finished = threading.Condition()
@@ -100,7 +99,6 @@ class Jobs:
             "media": ThreadPoolExecutor(2, thread_name_prefix="videodb-media-job"),
             "speech": ThreadPoolExecutor(1, thread_name_prefix="videodb-speech-job"),
         }
-        self._callbacks = ThreadPoolExecutor(2, thread_name_prefix="videodb-callback")
 
     def register(self, kind: str, handler: Handler, lane: Lane = "media") -> None:
         """Say who does jobs of a kind. All kinds are registered before `resume`."""
@@ -115,14 +113,14 @@ class Jobs:
         )
         for row in self._store.all("SELECT id, kind FROM jobs WHERE status = 'processing' ORDER BY created_at"):
             self._enqueue(row["id"], row["kind"])
-        told = "SELECT callbacks.id FROM callbacks JOIN jobs ON jobs.id = job_id WHERE status <> 'processing'"
-        for row in self._store.all(told):
-            self._callbacks.submit(self._call_back, row["id"]).add_done_callback(_report)
+        done = "SELECT DISTINCT job_id FROM callbacks JOIN jobs ON jobs.id = job_id WHERE status <> 'processing'"
+        for row in self._store.all(done):
+            self._tell(row["job_id"])
 
     def close(self) -> None:
         """Interrupt what runs, and wait for it. What is not done stays in the database."""
         self._closing.set()
-        for pool in (*self._lanes.values(), self._callbacks):
+        for pool in self._lanes.values():
             pool.shutdown(wait=True, cancel_futures=True)
 
     def submit(self, kind: str, subject: str, arguments: Arguments) -> str:
@@ -179,11 +177,9 @@ class Jobs:
 
     def call_back(self, job_id: str, url: str, base_url: str) -> None:
         """POST the outcome to `url`, an HTTP address, when the job is done (it may be already)."""
-        number = self._store.insert(
-            "INSERT INTO callbacks (job_id, url, base_url) VALUES (?, ?, ?)", job_id, url, base_url
-        )
+        self._store.execute("INSERT INTO callbacks (job_id, url, base_url) VALUES (?, ?, ?)", job_id, url, base_url)
         if self.get(job_id).status != "processing":
-            self._callbacks.submit(self._call_back, number).add_done_callback(_report)
+            self._tell(job_id)
 
     def _enqueue(self, job_id: str, kind: str) -> None:
         handler, lane = self._handlers[kind]
@@ -227,28 +223,18 @@ class Jobs:
         )
         with self._finished:
             self._finished.notify_all()
-        for row in self._store.all("SELECT id FROM callbacks WHERE job_id = ?", job_id):
-            self._callbacks.submit(self._call_back, row["id"]).add_done_callback(_report)
+        self._tell(job_id)
 
-    def _call_back(self, number: int) -> None:
-        """Deliver one callback: at least once, given up after the last delay."""
-        row = self._store.one("SELECT * FROM callbacks WHERE id = ?", number)
-        if row is None:
-            return
-        job = self.get(row["job_id"])
-        response = job.response(row["base_url"])
-        body = {**response, "status": job.status, "request_type": "async", "response": response}
-        for delay_s in CALLBACK_DELAYS_S:
-            if self._closing.wait(delay_s):
-                return
-            try:
-                if httpx.post(row["url"], json=body, timeout=10.0).is_success:
-                    break
-            except httpx.HTTPError:
-                continue
-        else:
-            logger.warning("the callback of job %s was not accepted; it is not sent again", job.id)
-        self._store.execute("DELETE FROM callbacks WHERE id = ?", number)
+    def _tell(self, job_id: str) -> None:
+        """Turn the callbacks of a job that is done into deliveries."""
+        with self._store.transaction():
+            job = self.get(job_id)
+            for row in self._store.all("SELECT id, url, base_url FROM callbacks WHERE job_id = ?", job_id):
+                response = job.response(row["base_url"])
+                body = {**response, "status": job.status, "request_type": "async", "response": response}
+                self._deliveries.add(f"the callback of job {job_id}", row["url"], body)
+                self._store.execute("DELETE FROM callbacks WHERE id = ?", row["id"])
+        self._deliveries.send()
 
 
 def _report(future: Future[None]) -> None:

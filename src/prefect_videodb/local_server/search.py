@@ -152,6 +152,20 @@ def search(sentences: Sequence[Sentence], query: str, search_type: SearchType) -
     return [Hit(sentences[number], round(scores[number], 4)) for number in order if scores[number] > 0]
 
 
+def share_of_words(text: str, query: str, *, beside: frozenset[str] = frozenset()) -> float:
+    """Return which share of the words of a query that say something is in a text, in any grammatical form.
+
+    `beside` are words that say nothing in these queries, on top of those that say nothing in any. A query of nothing
+    but such words is taken whole.
+    """
+    terms = list(dict.fromkeys(re.findall(r"[^\W_]+", query.lower())))[:MAX_TERMS]
+    terms = [term for term in _content(terms) if term not in beside] or _content(terms)
+    if not terms or not text:
+        return 0.0
+    with closing(_Words([Sentence(text, 0.0, 0.0)])) as words:
+        return sum(bool(words.with_all([term])) for term in terms) / len(terms)
+
+
 def _semantic(sentences: Sequence[Sentence], query: str, terms: Sequence[str], words: "_Words") -> dict[int, float]:
     lexical = words.coverage(_content(terms))
     intents = [intent for intent in INTENTS if intent.asked_by.search(query)]

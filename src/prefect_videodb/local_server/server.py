@@ -82,7 +82,7 @@ class LocalServer:
                 log_config=None,
                 access_log=False,
                 lifespan="off",
-                ws="none",
+                ws="websockets-sansio",
                 timeout_graceful_shutdown=CLOSING_S,
             ), listener)  # fmt: skip
             stack.callback(http.stop)

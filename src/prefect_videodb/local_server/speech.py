@@ -56,11 +56,12 @@ class SpeechEngine(Protocol):
 
     name: str
 
-    def transcribe(self, sound: Sound, *, on_progress: Callable[[float], None]) -> list[Utterance]:
-        """Return what is said, an utterance (about a sentence) at a time.
+    def transcribe(self, sound: Sound, *, on_progress: Callable[[float], None]) -> Iterator[Utterance]:
+        """Yield what is said, an utterance (about a sentence) at a time, as soon as it is understood.
 
-        `sound` gives 16 kHz mono signed 16-bit little-endian samples, from the beginning at each call. `on_progress` is
-        told the seconds heard so far; what it raises ends the work.
+        `sound` gives 16 kHz mono signed 16-bit little-endian samples, those of a live stream as they come.
+        `on_progress` is told, twice a second at least, before which second everything was yielded; what it raises ends
+        the work.
 
         Raises:
             Unsupported: when the recognizer is not installed.
@@ -74,17 +75,22 @@ class PocketsphinxEngine:
 
     name = "pocketsphinx"
 
-    def transcribe(self, sound: Sound, *, on_progress: Callable[[float], None]) -> list[Utterance]:
-        """Return what is said. A worker that dies is replaced once, and starts from the beginning."""
+    def transcribe(self, sound: Sound, *, on_progress: Callable[[float], None]) -> Iterator[Utterance]:
+        """Yield what is said."""
         if importlib.util.find_spec("pocketsphinx") is None:
             raise Unsupported("Spoken words need the speech engine: pip install 'prefect-videodb[local]'")
-        try:
-            return _listen(sound, on_progress)
-        except SpeechError:
-            return _listen(sound, on_progress)
+        yield from _listen(sound, on_progress)
 
 
-def _listen(sound: Sound, on_progress: Callable[[float], None]) -> list[Utterance]:
+def transcribe_all(engine: SpeechEngine, sound: Sound, *, on_progress: Callable[[float], None]) -> list[Utterance]:
+    """Return all that is said in a sound. An engine that fails is tried once more, from the beginning."""
+    try:
+        return list(engine.transcribe(sound, on_progress=on_progress))
+    except SpeechError:
+        return list(engine.transcribe(sound, on_progress=on_progress))
+
+
+def _listen(sound: Sound, on_progress: Callable[[float], None]) -> Iterator[Utterance]:
     # -P: the worker's folder is not for importing from; its neighbours are named like other people's packages.
     command = [sys.executable, "-P", str(WORKER)]
     with tempfile.TemporaryFile() as complaints:
@@ -92,17 +98,16 @@ def _listen(sound: Sound, on_progress: Callable[[float], None]) -> list[Utteranc
         feeder = _Feeder(process, sound)
         feeder.start()
         try:
-            utterances: list[Utterance] = []
             done = False
             heard_s = 0.0
             for message in _messages(feeder.answers):
                 heard_s = message.get("heard", heard_s)
                 on_progress(heard_s)
-                if "words" in message:
-                    utterances.append([Word(*word) for word in message["words"]])
+                if message.get("words"):
+                    yield [Word(*word) for word in message["words"]]
                 done = done or "done" in message
         finally:
-            # Also when the caller gives up: a worker never outlives the call.
+            # Also when the caller gives up: a worker never outlives the work.
             process.kill()
             process.wait()
             feeder.join()
@@ -113,7 +118,6 @@ def _listen(sound: Sound, on_progress: Callable[[float], None]) -> list[Utteranc
             complaints.seek(0)
             last = complaints.read()[-500:].decode(errors="replace").strip().splitlines()[-1:]
             raise SpeechError(f"The speech engine stopped (status {process.returncode}) {' '.join(last)}".strip())
-    return [utterance for utterance in utterances if utterance]
 
 
 def _messages(pipe: IO[bytes]) -> Iterator[dict[str, Any]]:

@@ -49,7 +49,7 @@ def frames(size: int) -> Iterator[bytes]:
 
 
 def utterances(vad: Vad) -> Iterator[Utterance | float]:
-    """Yield each utterance when it is over, and the position in seconds now and then."""
+    """Yield each utterance when it is over, and now and then the seconds before which nothing more will be found."""
     pad_frames = round(PAD_S / FRAME_S)
     before: deque[bytes] = deque(maxlen=pad_frames + BEGIN_WINDOW)
     recent: deque[bool] = deque(maxlen=BEGIN_WINDOW)
@@ -57,7 +57,7 @@ def utterances(vad: Vad) -> Iterator[Utterance | float]:
     silent = 0
     for number, frame in enumerate(frames(vad.frame_bytes)):
         if number % 100 == 0:
-            yield number * vad.frame_length
+            yield current.start_s if current else (number - len(before)) * vad.frame_length
         speech = vad.is_speech(frame)
         if current is None:
             before.append(frame)

@@ -6,8 +6,15 @@ from pathlib import Path
 from typing import Any, Self
 
 from prefect_videodb.local_server.clips import Clips
+from prefect_videodb.local_server.deliveries import Deliveries
 from prefect_videodb.local_server.jobs import Jobs
 from prefect_videodb.local_server.library import Library
+from prefect_videodb.local_server.live.alerts import Alerts
+from prefect_videodb.local_server.live.analyses import Analyses
+from prefect_videodb.local_server.live.analyst import Analyst
+from prefect_videodb.local_server.live.hub import Hub
+from prefect_videodb.local_server.live.records import Records
+from prefect_videodb.local_server.live.transcription import Transcriptions
 from prefect_videodb.local_server.pages import Pages
 from prefect_videodb.local_server.speech import PocketsphinxEngine, SpeechEngine
 from prefect_videodb.local_server.store import Store
@@ -29,25 +36,45 @@ class State:
         # In the folder, so that links given out before a restart work after it.
         secret = self.store.setting("secret", os.urandom(32))
         self.library = Library(self.store)
-        self.jobs = Jobs(self.store)
+        self.deliveries = Deliveries(self.store)
+        self.jobs = Jobs(self.store, self.deliveries)
         self.streams = Streams(self.store)
         self.pages = Pages(self.store, secret)
         self.videos = Videos(self.store, jobs=self.jobs, streams=self.streams, pages=self.pages, secret=secret)
-        self.transcripts = Transcripts(self.store, self.jobs, self.videos, speech or PocketsphinxEngine())
+        engine = speech or PocketsphinxEngine()
+        self.transcripts = Transcripts(self.store, self.jobs, self.videos, engine)
         self.clips = Clips(
             self.store, jobs=self.jobs, streams=self.streams, videos=self.videos, pages=self.pages, secret=secret
+        )
+        self.hub = Hub(secret)
+        self.alerts = Alerts(self.store, deliveries=self.deliveries, pages=self.pages, hub=self.hub)
+        self.records = Records(self.store, self.alerts)
+        self.analyses = Analyses(self.store, self.streams, self.records)
+        self.transcriptions = Transcriptions(self.store, self.streams, self.hub, engine.name)
+        self._analyst = Analyst(
+            self.store,
+            streams=self.streams,
+            analyses=self.analyses,
+            transcriptions=self.transcriptions,
+            records=self.records,
+            hub=self.hub,
+            engine=engine,
         )
         self._closing = ExitStack()
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             stack.callback(self.store.close)
+            stack.callback(self.deliveries.close)
             stack.callback(self.jobs.close)
             stack.callback(self.streams.close)
+            stack.callback(self._analyst.close)
             self.videos.resume()
             self.clips.resume()
             self.streams.resume()
             self.jobs.resume()
+            self.deliveries.resume()
+            self._analyst.resume()
             self._closing = stack.pop_all()
         return self
 

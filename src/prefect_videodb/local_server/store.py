@@ -30,8 +30,10 @@ CREATE TABLE recordings (
 ) STRICT;
 CREATE UNIQUE INDEX one_open_recording ON recordings (stream_id) WHERE ended_at IS NULL;
 CREATE INDEX recordings_of_stream ON recordings (stream_id);
+-- AUTOINCREMENT: who goes through rows by their number must not meet the number of a deleted one again.
 CREATE TABLE segments (
-    id INTEGER PRIMARY KEY, recording_id INTEGER NOT NULL REFERENCES recordings (id), path TEXT NOT NULL UNIQUE,
+    id INTEGER PRIMARY KEY AUTOINCREMENT, recording_id INTEGER NOT NULL REFERENCES recordings (id),
+    path TEXT NOT NULL UNIQUE,
     wall_start REAL NOT NULL, duration_s REAL NOT NULL, run INTEGER NOT NULL,
     has_video INTEGER NOT NULL, has_audio INTEGER NOT NULL
 ) STRICT;
@@ -70,9 +72,84 @@ CREATE TABLE jobs (
     result TEXT, error_status INTEGER, message TEXT, created_at REAL NOT NULL
 ) STRICT;
 CREATE UNIQUE INDEX one_running_job ON jobs (kind, subject) WHERE status = 'processing';
--- Who is to be told when a job is done; a row is removed when it was told, or could not be.
+-- Who is to be told when a job is done; then the row becomes a delivery.
 CREATE TABLE callbacks (
     id INTEGER PRIMARY KEY, job_id TEXT NOT NULL REFERENCES jobs (id), url TEXT NOT NULL, base_url TEXT NOT NULL
+) STRICT;
+-- What is to be POSTed somewhere; a row is removed when it was accepted, or given up.
+CREATE TABLE deliveries (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, subject TEXT NOT NULL, url TEXT NOT NULL, body TEXT NOT NULL,
+    attempts INTEGER NOT NULL
+) STRICT;
+-- What is said in a live stream, in unix seconds; words is [[text, start, end], …].
+CREATE TABLE utterances (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, stream_id TEXT NOT NULL REFERENCES streams (id), start_at REAL NOT NULL,
+    end_at REAL NOT NULL, text TEXT NOT NULL, words TEXT NOT NULL, in_transcript INTEGER NOT NULL
+) STRICT;
+CREATE INDEX utterances_of_stream ON utterances (stream_id, id);
+-- Who is listened to: everything up to this segment was heard.
+CREATE TABLE listening (
+    stream_id TEXT PRIMARY KEY REFERENCES streams (id), segment_id INTEGER NOT NULL
+) STRICT;
+CREATE TABLE transcriptions (
+    stream_id TEXT PRIMARY KEY REFERENCES streams (id), engine TEXT NOT NULL, ws_connection_id TEXT,
+    status TEXT NOT NULL CHECK (status IN ('running', 'stopped', 'failed')), since REAL NOT NULL,
+    created_at REAL NOT NULL, updated_at REAL NOT NULL
+) STRICT;
+-- What looks at or listens to a stream, batch by batch, from `since` on: scene indexes and understandings.
+CREATE TABLE analyses (
+    id TEXT PRIMARY KEY, kind TEXT NOT NULL CHECK (kind IN ('scene_index', 'understanding')),
+    stream_id TEXT NOT NULL REFERENCES streams (id),
+    extraction_type TEXT NOT NULL CHECK (extraction_type IN ('time', 'transcript')),
+    config TEXT NOT NULL, details TEXT NOT NULL, ws_connection_id TEXT,
+    status TEXT NOT NULL CHECK (status IN ('running', 'stopped', 'failed')),
+    since REAL NOT NULL, utterance_id INTEGER NOT NULL, word INTEGER NOT NULL, created_at REAL NOT NULL
+) STRICT;
+CREATE INDEX analyses_of_stream ON analyses (stream_id, created_at);
+-- The newer API's indexes: of what an understanding brings.
+CREATE TABLE understanding_indexes (
+    id TEXT PRIMARY KEY, stream_id TEXT NOT NULL REFERENCES streams (id),
+    understanding_id TEXT NOT NULL REFERENCES analyses (id), output TEXT NOT NULL, name TEXT NOT NULL,
+    use_for TEXT NOT NULL, status TEXT NOT NULL CHECK (status IN ('running', 'stopped')), created_at REAL NOT NULL
+) STRICT;
+-- index_id is that of an analysis, or of an index of one.
+CREATE TABLE records (
+    id INTEGER PRIMARY KEY, index_id TEXT NOT NULL, start_at REAL NOT NULL, end_at REAL NOT NULL, text TEXT NOT NULL,
+    metadata TEXT NOT NULL
+) STRICT;
+CREATE INDEX records_of_index ON records (index_id, start_at);
+CREATE TABLE events (
+    id TEXT PRIMARY KEY, prompt TEXT NOT NULL, label TEXT NOT NULL, created_at REAL NOT NULL
+) STRICT;
+-- An alert is told when its event becomes true: `holds` says whether it was at the last record.
+CREATE TABLE alerts (
+    id TEXT PRIMARY KEY, index_id TEXT NOT NULL, event_id TEXT NOT NULL REFERENCES events (id),
+    callback_url TEXT NOT NULL, ws_connection_id TEXT, base_url TEXT NOT NULL,
+    status TEXT NOT NULL CHECK (status IN ('enabled', 'disabled')), holds INTEGER NOT NULL, created_at REAL NOT NULL
+) STRICT;
+CREATE INDEX alerts_of_index ON alerts (index_id);
+CREATE TABLE capture_sessions (
+    id TEXT PRIMARY KEY, collection_id TEXT NOT NULL REFERENCES collections (id), end_user_id TEXT NOT NULL,
+    callback_url TEXT, ws_connection_id TEXT, metadata TEXT NOT NULL, status TEXT NOT NULL, channels TEXT NOT NULL,
+    created_at REAL NOT NULL
+) STRICT;
+CREATE TABLE meetings (
+    id TEXT PRIMARY KEY, collection_id TEXT NOT NULL REFERENCES collections (id), request TEXT NOT NULL,
+    base_url TEXT NOT NULL, status TEXT NOT NULL, stream_id TEXT REFERENCES streams (id), video_id TEXT,
+    message TEXT, created_at REAL NOT NULL
+) STRICT;
+CREATE TABLE video_scene_indexes (
+    id TEXT PRIMARY KEY, video_id TEXT NOT NULL REFERENCES videos (id) ON DELETE CASCADE, name TEXT,
+    status TEXT NOT NULL CHECK (status IN ('processing', 'done', 'failed')), created_at REAL NOT NULL
+) STRICT;
+CREATE TABLE video_scenes (
+    index_id TEXT NOT NULL REFERENCES video_scene_indexes (id) ON DELETE CASCADE, start_s REAL NOT NULL,
+    end_s REAL NOT NULL, description TEXT NOT NULL, metadata TEXT NOT NULL
+) STRICT;
+CREATE INDEX scenes_of_index ON video_scenes (index_id, start_s);
+CREATE TABLE thumbnails (
+    id TEXT PRIMARY KEY, video_id TEXT NOT NULL REFERENCES videos (id) ON DELETE CASCADE, at_s REAL NOT NULL,
+    path TEXT NOT NULL, slug TEXT NOT NULL UNIQUE, created_at REAL NOT NULL
 ) STRICT;
 """
 

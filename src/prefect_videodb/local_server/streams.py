@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 from prefect_videodb.local_server import ids
 from prefect_videodb.local_server.errors import BadRequest, NotFound, Unavailable
 from prefect_videodb.local_server.media.recorder import Recorder, RecorderState
-from prefect_videodb.local_server.media.segments import MediaType, Segment, window
+from prefect_videodb.local_server.media.segments import MediaType, Segment
 from prefect_videodb.local_server.store import Store
 
 logger = logging.getLogger(__name__)
@@ -156,6 +156,11 @@ class Streams:
             )
         return [_described(row) for row in rows], count
 
+    def of_collection(self, collection_id: str) -> list[dict[str, Any]]:
+        """Return all streams of a collection, the oldest first."""
+        rows = self._store.all("SELECT * FROM streams WHERE collection_id = ? ORDER BY created_at, id", collection_id)
+        return [_described(row) for row in rows]
+
     def start(self, stream_id: str) -> dict[str, Any]:
         """Connect a stopped stream again; what it records is a new recording.
 
@@ -188,6 +193,14 @@ class Streams:
                     raise Unavailable(str(error)) from error
                 del self._live[stream_id]
             self._close_recording(stream_id)
+        return self.get(stream_id)
+
+    def update(self, stream_id: str, *, name: str | None, sample_rate: int | None) -> dict[str, Any]:
+        """Give a stream another name or sample rate; what is None stays."""
+        self._store.execute(
+            "UPDATE streams SET name = coalesce(?, name), sample_rate = coalesce(?, sample_rate) WHERE id = ?",
+            *(name, sample_rate, self._row(stream_id)["id"]),
+        )
         return self.get(stream_id)
 
     def latest_recording(self, stream_id: str) -> Recording:
@@ -225,9 +238,9 @@ class Streams:
         first, last = math.floor(start), math.ceil(end)
         if first >= last:
             raise BadRequest("end must be after start")
-        if not window(self.segments(stream_id), first, last):
+        if not self.segments_between(stream_id, first, last):
             raise NotFound("Nothing was recorded between start and end")
-        return f"/manifests/{stream_id}/{first * 1_000_000}-{last * 1_000_000}.m3u8", stream["name"]
+        return manifest_path(stream_id, start, end), stream["name"]
 
     # --- media --------------------------------------------------------------------------------------------------------
 
@@ -241,6 +254,38 @@ class Streams:
         )
         return self._segments(rows)
 
+    def segments_between(self, stream_id: str, start: float, end: float) -> Sequence[Segment]:
+        """Return what overlaps the half-open window from `start` to `end`, in unix seconds."""
+        rows = self._store.all(
+            "SELECT segments.* FROM segments JOIN recordings ON recordings.id = recording_id WHERE stream_id = ? "
+            "AND wall_start < ? AND wall_start + duration_s > ? ORDER BY segments.id",
+            *(stream_id, end, start),
+        )
+        return self._segments(rows)
+
+    def segments_after(self, stream_id: str, number: int) -> list[tuple[int, Segment]]:
+        """Return what was recorded after a segment's number, each with its own."""
+        rows = self._store.all(
+            "SELECT segments.* FROM segments JOIN recordings ON recordings.id = recording_id "
+            "WHERE stream_id = ? AND segments.id > ? ORDER BY segments.id",
+            *(stream_id, number),
+        )
+        return list(zip((int(row["id"]) for row in rows), self._segments(rows), strict=True))
+
+    def last_segment(self) -> int:
+        """Return the number of the last segment of any stream: what comes is greater."""
+        row = self._store.one("SELECT seq FROM sqlite_sequence WHERE name = 'segments'")
+        return int(row["seq"]) if row else 0
+
+    def recorded_until(self, stream_id: str, after: float) -> float:
+        """Return the end of the latest segment that ends after a moment, in unix seconds, or that moment."""
+        row = self._store.one(
+            "SELECT max(wall_start + duration_s) AS until FROM segments "
+            "JOIN recordings ON recordings.id = recording_id WHERE stream_id = ? AND wall_start + duration_s > ?",
+            *(stream_id, after),
+        )
+        return float(row["until"]) if row and row["until"] is not None else after
+
     def recording_segments(self, recording_id: int) -> Sequence[Segment]:
         """Return the segments of one recording, in the order of recording."""
         rows = self._store.all("SELECT * FROM segments WHERE recording_id = ? ORDER BY id", recording_id)
@@ -249,6 +294,11 @@ class Streams:
     def is_live(self, stream_id: str) -> bool:
         """Say whether more may still be recorded."""
         return bool(self._row(stream_id)["status"] == "connected")
+
+    def is_recording(self, stream_id: str) -> bool:
+        """Say whether more will be recorded, be it only what was under way when the stream was stopped."""
+        query = "SELECT 1 FROM recordings WHERE stream_id = ? AND ended_at IS NULL"
+        return self._store.one(query, stream_id) is not None
 
     def segment_file(self, recording: str, name: str) -> Path:
         """Return the file that a playlist names.
@@ -379,6 +429,11 @@ class Streams:
                     file.unlink()
             with suppress(OSError):  # not empty: it holds segments
                 folder.rmdir()
+
+
+def manifest_path(stream_id: str, start: float, end: float) -> str:
+    """Return the path of the playlist of a window, in unix seconds; it is widened to whole ones."""
+    return f"/manifests/{stream_id}/{math.floor(start) * 1_000_000}-{math.ceil(end) * 1_000_000}.m3u8"
 
 
 def check_source(url: str) -> None:

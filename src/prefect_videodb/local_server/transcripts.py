@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeVar
 from prefect_videodb.local_server.errors import BadRequest, NotFound
 from prefect_videodb.local_server.jobs import JobRun, Jobs
 from prefect_videodb.local_server.media.sound import pcm
-from prefect_videodb.local_server.speech import Sentence, SpeechEngine, SpeechError, Word
+from prefect_videodb.local_server.speech import Sentence, SpeechEngine, SpeechError, Word, transcribe_all
 from prefect_videodb.local_server.store import Store
 from prefect_videodb.local_server.videos import Video, Videos
 
@@ -158,7 +158,8 @@ class Transcripts:
         run.progress(0.0)
         path = self._videos.file_of(video)
         try:
-            utterances = self._engine.transcribe(
+            utterances = transcribe_all(
+                self._engine,
                 lambda: pcm(path),
                 on_progress=lambda heard_s: run.progress(LISTENING * heard_s / max(video.length_s, heard_s, 0.001)),
             )

@@ -6,6 +6,7 @@ from urllib.parse import urlencode
 from pydantic import Field
 
 from prefect_videodb.local_server.calls import Answer, Call, Fields, Parameters
+from prefect_videodb.local_server.errors import BadRequest
 from prefect_videodb.local_server.library import DEFAULT_COLLECTION
 from prefect_videodb.local_server.media.segments import MediaType
 
@@ -38,6 +39,13 @@ class Page(Parameters):
     ordering: str | None = None
 
 
+class Update(Fields):
+    """`PATCH /rtstream/{id}`."""
+
+    name: Name | None = None
+    sample_rate: int | None = Field(None, ge=1, le=1000)
+
+
 class Action(Fields):
     """`PATCH /rtstream/{id}/status`."""
 
@@ -64,6 +72,8 @@ def connect(call: Call) -> Answer:
     """`POST /rtstream`: create a stream and begin to record."""
     fields = call.fields(Connect)
     call.state.library.get(fields.collection_id)
+    if fields.enable_transcript and "audio" not in fields.media_types:
+        raise BadRequest("enable_transcript needs audio in media_types")
     stream = call.state.streams.connect(
         url=fields.url,
         name=fields.name or "Untitled stream",
@@ -72,6 +82,8 @@ def connect(call: Call) -> Answer:
         store=bool(fields.store),
         sample_rate=fields.sample_rate,
     )
+    if fields.enable_transcript:
+        call.state.transcriptions.start(stream["id"], ws_connection_id=fields.ws_connection_id)
     return Answer(stream, 201)
 
 
@@ -95,6 +107,12 @@ def list_page(call: Call) -> Answer:
             "previous": _link(page, before) if page.offset else None,
         }
     )
+
+
+def update(call: Call) -> Answer:
+    """`PATCH /rtstream/{id}`: another name or sample rate."""
+    fields = call.fields(Update)
+    return Answer(call.state.streams.update(call.path["rtstream_id"], name=fields.name, sample_rate=fields.sample_rate))
 
 
 def change(call: Call) -> Answer:
@@ -135,6 +153,7 @@ OPERATIONS = {
     ("POST", "/rtstream"): connect,
     ("GET", "/rtstream"): list_page,
     ("GET", "/rtstream/{rtstream_id}"): get,
+    ("PATCH", "/rtstream/{rtstream_id}"): update,
     ("PATCH", "/rtstream/{rtstream_id}/status"): change,
     ("GET", "/rtstream/{rtstream_id}/stream"): play,
     ("POST", "/rtstream/{rtstream_id}/export"): export,
