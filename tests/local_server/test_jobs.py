@@ -1,13 +1,10 @@
 """Work that takes longer than a request: polled for, called back about, done once, and taken up again."""
 
-import json
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from queue import Queue
 from typing import Any
 
 import httpx
@@ -16,6 +13,7 @@ import pytest
 from prefect_videodb.local_server import LocalServer
 from prefect_videodb.local_server.jobs import MAX_ATTEMPTS
 from prefect_videodb.local_server.speech import Sound, SpeechError, Utterance, Word
+from tests.support.receiver import Receiver, running_receiver
 
 
 class Listener:
@@ -66,43 +64,10 @@ def video_id(own_server: LocalServer, own_api: Any, wait_until: Any) -> str:
     return str(own_api.data("POST", f"/rtstream/{stream_id}/export", json={})["video_id"])
 
 
-class Callback(HTTPServer):
-    """Takes callbacks; the first ones are refused when it is told so."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.bodies: Queue[dict[str, Any]] = Queue()
-        self.refusals = 0
-
-    @property
-    def url(self) -> str:
-        """Where it listens."""
-        return f"http://127.0.0.1:{self.server_port}/done?token=secret"
-
-
-class _Handler(BaseHTTPRequestHandler):
-    def do_POST(self) -> None:
-        assert isinstance(self.server, Callback)
-        body = self.rfile.read(int(self.headers["content-length"]))
-        refused = self.server.refusals > 0
-        self.server.refusals -= refused
-        self.send_response(503 if refused else 204)
-        self.end_headers()
-        if not refused:
-            self.server.bodies.put(json.loads(body))
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name that its base class gives it
-        """Say nothing."""
-
-
 @pytest.fixture
-def callback() -> Iterator[Callback]:
-    with Callback() as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
+def callback() -> Iterator[Receiver]:
+    with running_receiver() as server:
         yield server
-        server.shutdown()
-        thread.join()
 
 
 def test_long_work_is_polled_for_at_a_link_of_this_server(
@@ -163,7 +128,7 @@ def test_a_deleted_video_ends_the_work_on_it(own_api: Any, video_id: str, listen
 
 
 def test_a_callback_is_told_until_it_listens(
-    own_api: Any, video_id: str, listener: Listener, callback: Callback
+    own_api: Any, video_id: str, listener: Listener, callback: Receiver
 ) -> None:
     callback.refusals = 1
     body = {"index_type": "spoken_word", "callback_url": callback.url}
@@ -183,7 +148,7 @@ def test_a_callback_that_is_no_http_address_is_refused(own_api: Any, video_id: s
 
 
 def test_work_that_was_under_way_is_taken_up_by_the_next_server(
-    data: Path, key: str, make_api: Any, callback: Callback, wait_until: Any
+    data: Path, key: str, make_api: Any, callback: Receiver, wait_until: Any
 ) -> None:
     first = Listener()
     with LocalServer(data, api_key=key, speech=first) as server, make_api(server.base_url) as api:

@@ -181,7 +181,7 @@ def test_nothing_found_is_an_error_that_says_so(api: Any, indexed: Any, query: s
     ("fields", "status"),
     [
         ({"search_type": "llm"}, 400),
-        ({"index_type": "scene"}, 501),
+        ({"index_type": "scene"}, 400),
         ({"filter": [{"a": 1}]}, 501),
         ({"query": ""}, 400),
     ],

@@ -19,7 +19,17 @@ from prefect_videodb.local_server.errors import ApiError, BadRequest, TooLarge, 
 from prefect_videodb.local_server.jobs import log_defect, media_status
 from prefect_videodb.local_server.links import absolute
 from prefect_videodb.local_server.media.errors import MediaError
-from prefect_videodb.local_server.routes import account, jobs, live, streams, understandings, videos
+from prefect_videodb.local_server.routes import (
+    account,
+    captures,
+    jobs,
+    live,
+    scenes,
+    searching,
+    streams,
+    understandings,
+    videos,
+)
 from prefect_videodb.local_server.routes.media import ANYWHERE, Media
 from prefect_videodb.local_server.routes.unsupported import UNSUPPORTED
 from prefect_videodb.local_server.state import State
@@ -37,6 +47,9 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     **live.OPERATIONS,
     **understandings.OPERATIONS,
     **videos.OPERATIONS,
+    **scenes.OPERATIONS,
+    **searching.OPERATIONS,
+    **captures.OPERATIONS,
     **jobs.OPERATIONS,
 }
 

@@ -28,7 +28,7 @@ KEPT_S = 7 * 24 * 3600.0
 Status = Literal["processing", "done", "failed"]
 Arguments = dict[str, Any]
 Result = dict[str, Any]
-Lane = Literal["media", "speech"]
+Lane = Literal["media", "speech", "meetings"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ class Jobs:
     """The queue of one server.
 
     A handler may run more than once for the same job (the server was killed in between), so it must be repeatable.
-    Two lanes keep an export from waiting behind an hour of speech.
+    Lanes keep an export from waiting behind an hour of speech, or behind a meeting that is recorded.
     """
 
     def __init__(self, store: Store, deliveries: Deliveries) -> None:
@@ -98,6 +98,7 @@ class Jobs:
         self._lanes: dict[Lane, ThreadPoolExecutor] = {
             "media": ThreadPoolExecutor(2, thread_name_prefix="videodb-media-job"),
             "speech": ThreadPoolExecutor(1, thread_name_prefix="videodb-speech-job"),
+            "meetings": ThreadPoolExecutor(4, thread_name_prefix="videodb-meeting-job"),
         }
 
     def register(self, kind: str, handler: Handler, lane: Lane = "media") -> None:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-LINK_KEYS = frozenset({"stream_url", "stream_link", "player_url", "download_url", "output_url"})
+LINK_KEYS = frozenset({"stream_url", "stream_link", "player_url", "download_url", "output_url", "url", "thumbnail_url"})
 
 
 def absolute(data: Any, base_url: str) -> Any:

@@ -76,7 +76,7 @@ class LocalServer:
             listener = stack.enter_context(_listen(*self._address))
             if self._sample:
                 self._sample_url = stack.enter_context(LoopingRTSPServer(sample_meeting())).url
-            state = stack.enter_context(State(self._data, speech=self._speech))
+            state = stack.enter_context(State(self._data, speech=self._speech, sample_url=self._sample_url))
             http = _HTTP(uvicorn.Config(
                 create_app(state, self.api_key),
                 log_config=None,

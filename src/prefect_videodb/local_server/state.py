@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
 
+from prefect_videodb.local_server.captures import Captures
 from prefect_videodb.local_server.clips import Clips
 from prefect_videodb.local_server.deliveries import Deliveries
 from prefect_videodb.local_server.jobs import Jobs
@@ -15,7 +16,9 @@ from prefect_videodb.local_server.live.analyst import Analyst
 from prefect_videodb.local_server.live.hub import Hub
 from prefect_videodb.local_server.live.records import Records
 from prefect_videodb.local_server.live.transcription import Transcriptions
+from prefect_videodb.local_server.meetings import Meetings
 from prefect_videodb.local_server.pages import Pages
+from prefect_videodb.local_server.scenes import Scenes
 from prefect_videodb.local_server.speech import PocketsphinxEngine, SpeechEngine
 from prefect_videodb.local_server.store import Store
 from prefect_videodb.local_server.streams import Streams
@@ -26,12 +29,14 @@ from prefect_videodb.local_server.videos import Videos
 class State:
     """The parts of one server on one data folder, working from `__enter__` to `__exit__`.
 
+    `sample_url` is where the sample meeting is to be had, for what is recorded of nobody's screen and of no meeting.
+
     Raises:
         FolderInUse: when another server works in the folder.
         ServerError: when the folder cannot be used.
     """
 
-    def __init__(self, folder: Path, *, speech: SpeechEngine | None = None) -> None:
+    def __init__(self, folder: Path, *, speech: SpeechEngine | None = None, sample_url: str | None = None) -> None:
         self.store = Store(folder)
         # In the folder, so that links given out before a restart work after it.
         secret = self.store.setting("secret", os.urandom(32))
@@ -59,6 +64,25 @@ class State:
             records=self.records,
             hub=self.hub,
             engine=engine,
+        )
+        self.scenes = Scenes(self.store, jobs=self.jobs, videos=self.videos, secret=secret)
+        self.captures = Captures(
+            self.store,
+            streams=self.streams,
+            videos=self.videos,
+            jobs=self.jobs,
+            deliveries=self.deliveries,
+            hub=self.hub,
+            secret=secret,
+            sample_url=sample_url,
+        )
+        self.meetings = Meetings(
+            self.store,
+            streams=self.streams,
+            videos=self.videos,
+            jobs=self.jobs,
+            deliveries=self.deliveries,
+            sample_url=sample_url,
         )
         self._closing = ExitStack()
 

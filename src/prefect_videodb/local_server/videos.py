@@ -69,16 +69,11 @@ class Videos:
 
     def export(self, recording: Recording, name: str | None) -> str:
         """Begin to make a video of a recording, and return the job's id. One recording makes one video."""
-        return self._jobs.submit(
-            "export",
-            str(recording.id),
-            {
-                "recording_id": recording.id,
-                "collection_id": recording.collection_id,
-                "name": name or f"{recording.stream_name} - Recording",
-                "video_id": ids.video_id() if recording.has_video else ids.audio_id(),
-            },
-        )
+        return self._jobs.submit("export", str(recording.id), _export_of(recording, name))
+
+    def export_now(self, run: JobRun, recording: Recording, name: str | None) -> dict[str, Any]:
+        """Make a video of a recording as a part of another job, and return what `export` comes to."""
+        return self._export(run, _export_of(recording, name))
 
     def get(self, video_id: str, kind: Kind | None = None) -> Video:
         """Return a video.
@@ -194,6 +189,15 @@ class Videos:
     def _of_recording(self, recording_id: int) -> Video | None:
         row = self._store.one("SELECT * FROM videos WHERE recording_id = ?", recording_id)
         return _video(row) if row else None
+
+
+def _export_of(recording: Recording, name: str | None) -> dict[str, Any]:
+    return {
+        "recording_id": recording.id,
+        "collection_id": recording.collection_id,
+        "name": name or f"{recording.stream_name} - Recording",
+        "video_id": ids.video_id() if recording.has_video else ids.audio_id(),
+    }
 
 
 def _video(row: sqlite3.Row) -> Video:

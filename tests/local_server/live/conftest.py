@@ -1,61 +1,18 @@
 """A stream of the sample meeting that runs, and somebody who takes what the server POSTs."""
 
-import json
-import queue
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 
 from prefect_videodb.local_server import LocalServer
-
-
-class Receiver(ThreadingHTTPServer):
-    """A webhook's receiver; the first `refusals` bodies are refused."""
-
-    def __init__(self, refusals: int = 0) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.refusals = refusals
-        self.bodies: queue.Queue[dict[str, Any]] = queue.Queue()
-        self.paths: list[str] = []
-
-    @property
-    def url(self) -> str:
-        """Where to POST; the path holds a token, as a careful user's does."""
-        return f"http://127.0.0.1:{self.server_address[1]}/alerts/token-of-the-test"
-
-    def take(self) -> dict[str, Any]:
-        """Return the next body that was accepted."""
-        return self.bodies.get(timeout=120)
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Receiver
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["content-length"]))
-        self.server.paths.append(self.path)
-        refused = self.server.refusals > 0
-        self.server.refusals -= refused
-        self.send_response(503 if refused else 204)
-        self.end_headers()
-        if not refused:
-            self.server.bodies.put(json.loads(body))
-
-    def log_message(self, *_: object) -> None:
-        """Keep quiet."""
+from tests.support.receiver import Receiver, running_receiver
 
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
-    with Receiver() as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
+    with running_receiver() as server:
         yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.local_server.live.conftest import Receiver
+from tests.support.receiver import Receiver
 
 UNDERSTAND = {
     "segmentation": {"type": "time", "window": "2s"},

@@ -124,6 +124,25 @@ def keyframe(path: Path, at_s: float) -> VideoFrame:
     raise BadMedia(f"{path.name} holds no picture")
 
 
+def shots(path: Path) -> list[float]:
+    """Return where the picture of a file changes, in seconds: the beginning first. Raise `BadMedia` if it has none."""
+    cuts: list[float] = []
+    before = None
+    try:
+        with av.open(f"file:{path}", "r") as media:
+            if not media.streams.video:
+                raise BadMedia(f"{path.name} holds no picture")
+            media.streams.video[0].codec_context.skip_frame = "NONKEY"
+            for frame in media.decode(video=0):
+                seen = Facts(0.0, (), None, _pixels(frame, *_GRID, "gray"))
+                if before is None or seen.changed(before) >= CHANGED_SHARE:
+                    cuts.append(0.0 if before is None else frame.time or 0.0)
+                    before = seen
+    except (av.error.FFmpegError, OSError) as error:
+        raise BadMedia(f"{path.name} cannot be read: {error.strerror}") from error
+    return cuts
+
+
 def write_jpeg(path: Path, at_s: float, target: Path) -> None:
     """Write the keyframe at or before `at_s` seconds of a file as a JPEG. Raise `BadMedia` when there is none."""
     frame = keyframe(path, at_s)

@@ -22,7 +22,14 @@ from prefect_videodb.local_server.state import State
 PLAYLIST = "application/vnd.apple.mpegurl"
 # What is served under one address never changes, but a playlist that grows.
 FOR_EVER = "public, max-age=31536000, immutable"
-TYPES = {".ts": "video/mp2t", ".mp4": "video/mp4", ".m4a": "audio/mp4", ".js": "text/javascript", ".css": "text/css"}
+TYPES = {
+    ".ts": "video/mp2t",
+    ".mp4": "video/mp4",
+    ".m4a": "audio/mp4",
+    ".jpg": "image/jpeg",
+    ".js": "text/javascript",
+    ".css": "text/css",
+}
 ANYWHERE = {
     "access-control-allow-origin": "*",
     "access-control-expose-headers": "content-length, content-range, accept-ranges",
@@ -46,6 +53,7 @@ class Media:
             "/clips/{slug}/index.m3u8": self.clip_playlist,
             "/clips/{slug}/{name}": self.clip_segment,
             "/downloads/{slug}/{name}": self.download,
+            "/thumbnails/{slug}.jpg": self.thumbnail,
         }
         pages = {"/watch": self.watch, "/embed": self.watch, "/player/{asset}": self.asset}
         return [
@@ -102,6 +110,10 @@ class Media:
     async def download(self, request: Request) -> Response:
         """A finished download."""
         return await _file(lambda: self._state.clips.download_file(request.path_params["slug"]), attachment=True)
+
+    async def thumbnail(self, request: Request) -> Response:
+        """A picture of a video."""
+        return await _file(lambda: self._state.scenes.thumbnail_file(request.path_params["slug"]))
 
     async def watch(self, request: Request) -> Response:
         """The player's page."""

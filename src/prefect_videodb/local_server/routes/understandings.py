@@ -25,7 +25,7 @@ class Segmentation(Fields):
 class Sampling(Fields):
     """How many pictures of each window are looked at."""
 
-    frame_count: int = Field(1, ge=1, le=1000)
+    frame_count: int = Field(default=1, ge=1, le=1000)
 
 
 class Analyzer(Fields):

@@ -1,21 +1,14 @@
 """Videos and sound recordings: look, index, search, transcribe, cut, download."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter
 
 from prefect_videodb.local_server.calls import Answer, Call, CallbackUrl, Fields, Parameters
 from prefect_videodb.local_server.clips import Shot
 from prefect_videodb.local_server.errors import BadRequest, Unsupported
-from prefect_videodb.local_server.search import search
 from prefect_videodb.local_server.transcripts import transcription
 from prefect_videodb.local_server.videos import Kind, Video
-
-# The service's defaults for a semantic search, which its SDK sends, too.
-SCORE_THRESHOLD = 0.2
-RESULT_THRESHOLD = 5
-# Played before and after a found sentence: the recognizer's times are those of the words, which sound clipped.
-PAD_S = 0.5
 
 Seconds = Annotated[float, Field(ge=0, le=10_000_000)]
 # JSON of a shot may hold whole numbers.
@@ -44,17 +37,6 @@ class IndexParameters(Parameters):
     """`GET /video/{id}/index`."""
 
     index_type: Literal["spoken_word", "scene"]
-
-
-class SearchFields(Fields):
-    """`POST /video/{id}/search`."""
-
-    query: str = Field(min_length=1, max_length=10_000)
-    search_type: str | None = None
-    index_type: Literal["spoken_word", "scene"] | None = None
-    score_threshold: float | None = None
-    result_threshold: int | None = Field(None, ge=1, le=2**31)
-    filter: list[dict[str, Any]] | None = None
 
 
 class TranscriptionParameters(Parameters):
@@ -178,51 +160,6 @@ def read_index(call: Call) -> Answer:
     return Answer(envelope={"status": status, "message": message})
 
 
-def find(call: Call) -> Answer:
-    """`POST /video/{id}/search`: the sentences that answer a query."""
-    fields = call.fields(SearchFields)
-    video = call.state.videos.get(call.path["video_id"], "video")
-    _only_spoken_words(fields.index_type or "spoken_word")
-    if fields.filter:
-        raise Unsupported("filter is not supported by the local server: spoken words carry no metadata")
-    sentences = call.state.transcripts.indexed_sentences(video)
-    match fields.search_type or "semantic":
-        case "semantic":
-            hits = search(sentences, fields.query, "semantic")
-            least = SCORE_THRESHOLD if fields.score_threshold is None else fields.score_threshold
-            most = RESULT_THRESHOLD if fields.result_threshold is None else fields.result_threshold
-        case "keyword":
-            hits = search(sentences, fields.query, "keyword")
-            least = fields.score_threshold or 0.0
-            most = fields.result_threshold or len(hits)
-        case _:
-            raise BadRequest("search_type must be semantic or keyword")
-    docs = []
-    for hit in [hit for hit in hits if hit.score >= least][:most]:
-        start = max(0.0, round(hit.sentence.start_s - PAD_S, 3))
-        end = min(round(video.length_s, 3), round(hit.sentence.end_s + PAD_S, 3))
-        links = call.state.clips.links([Shot(video.id, start, end)], title=video.name, description=hit.sentence.text)
-        # The SDK 0.4.5 reads `stream_link`, 0.5.1 either.
-        links["stream_link"] = links["stream_url"]
-        docs.append({"start": start, "end": end, "text": hit.sentence.text, "score": hit.score, **links})
-    if not docs:
-        # An error, as at the service: its callers know it by these words.
-        raise BadRequest("No results found")
-    return Answer(
-        {
-            "results": [
-                {
-                    "video_id": video.id,
-                    "collection_id": video.collection_id,
-                    "title": video.name,
-                    "length": f"{video.length_s:.3f}",
-                    "docs": docs,
-                }
-            ]
-        }
-    )
-
-
 def stream(call: Call) -> Answer:
     """`POST /video/{id}/stream`: links that play some parts of a video, or all of it."""
     fields = call.fields(StreamFields)
@@ -254,7 +191,7 @@ def read_download(call: Call) -> Answer:
 
 def _only_spoken_words(index_type: str) -> None:
     if index_type != "spoken_word":
-        raise Unsupported("The local server does not index scenes of videos, only spoken words")
+        raise Unsupported("Scenes are indexed at /video/{id}/index/scene; this is for index_type spoken_word")
 
 
 VIDEO = Operations("video")
@@ -272,7 +209,6 @@ OPERATIONS = {
     ("POST", "/audio/{video_id}/transcription"): AUDIO.transcribe,
     ("POST", "/video/{video_id}/index"): make_index,
     ("GET", "/video/{video_id}/index"): read_index,
-    ("POST", "/video/{video_id}/search"): find,
     ("POST", "/video/{video_id}/stream"): stream,
     ("POST", "/compile"): compile_shots,
     ("POST", "/download"): download,
