@@ -103,6 +103,7 @@ from prefect_videodb.tasks.videos import (
     list_scene_index,
     search_video,
 )
+from prefect_videodb.tasks.websocket import connect_websocket, receive_frames
 
 __all__ = [
     "aggregate_collection",
@@ -113,6 +114,7 @@ __all__ = [
     "clip_video",
     "compile_clip",
     "connect_rtstream",
+    "connect_websocket",
     "create_alert",
     "create_capture_session",
     "create_collection",
@@ -176,6 +178,7 @@ __all__ = [
     "list_scene_index",
     "query_collection",
     "query_video",
+    "receive_frames",
     "record_meeting_with_bot",
     "search_collection_v2",
     "search_rtstream",

@@ -289,6 +289,7 @@ HIDDEN = {
     Meeting: ["meeting_url", "callback_url"],
     RTStream: ["url"],
     models.ClientToken: ["token"],
+    models.WebSocketAddress: ["url"],
 }
 
 

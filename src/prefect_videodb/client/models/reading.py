@@ -25,7 +25,8 @@ _SECONDS = re.compile(r"\s*([-+]?\d+(?:\.\d*)?)\s*s\s*")
 _DATETIME: TypeAdapter[datetime] = TypeAdapter(datetime)
 
 
-def _or_none(value: Any, read: ValidatorFunctionWrapHandler) -> Any:
+def or_none(value: Any, read: ValidatorFunctionWrapHandler) -> Any:
+    """Read what cannot be read as None."""
     try:
         return read(value)
     except ValidationError:
@@ -36,7 +37,7 @@ def _as_text(value: Any) -> Any:
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
-def _as_seconds(value: Any) -> Any:
+def as_seconds(value: Any) -> Any:
     """Read `12.5`, `"12.5"`, `"12.500s"` as seconds, and an ISO time as unix seconds."""
     if not isinstance(value, str):
         return _no_flag(value)
@@ -47,6 +48,14 @@ def _as_seconds(value: Any) -> Any:
     except ValueError:
         moment = _DATETIME.validate_python(value)
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def as_float(number: float) -> float:
+    """Read a number as a float; an integer that no float holds is refused."""
+    try:
+        return float(number)
+    except OverflowError:
+        raise ValueError("too large a number") from None
 
 
 def _no_flag(value: Any) -> Any:
@@ -73,16 +82,16 @@ def _is_more(value: Any) -> bool:
 
 Id = Annotated[str, BeforeValidator(_as_text), Field(min_length=1)]
 # The last one wraps the others: what they cannot read is None.
-Text = Annotated[str | None, BeforeValidator(_as_text), WrapValidator(_or_none)]
-Number = Annotated[float | None, Field(allow_inf_nan=False), BeforeValidator(_no_flag), WrapValidator(_or_none)]
-Count = Annotated[int | None, BeforeValidator(_no_flag), WrapValidator(_or_none)]
-Flag = Annotated[bool | None, WrapValidator(_or_none)]
-Seconds = Annotated[float | None, Field(allow_inf_nan=False), BeforeValidator(_as_seconds), WrapValidator(_or_none)]
+Text = Annotated[str | None, BeforeValidator(_as_text), WrapValidator(or_none)]
+Number = Annotated[float | None, Field(allow_inf_nan=False), BeforeValidator(_no_flag), WrapValidator(or_none)]
+Count = Annotated[int | None, BeforeValidator(_no_flag), WrapValidator(or_none)]
+Flag = Annotated[bool | None, WrapValidator(or_none)]
+Seconds = Annotated[float | None, Field(allow_inf_nan=False), BeforeValidator(as_seconds), WrapValidator(or_none)]
 Strings = Annotated[list[str], BeforeValidator(_strings_only)]
 Object = Annotated[dict[str, Any], BeforeValidator(_object_only)]
 More = Annotated[bool, BeforeValidator(_is_more)]
 # What may hold a key or a token: hidden from people, logs and dumps; code asks for it with `get_secret_value()`.
-Hidden = Annotated[SecretStr | None, BeforeValidator(_as_text), WrapValidator(_or_none)]
+Hidden = Annotated[SecretStr | None, BeforeValidator(_as_text), WrapValidator(or_none)]
 
 
 class Model(BaseModel):
