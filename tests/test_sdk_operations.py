@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from prefect_videodb.client import Call
 from prefect_videodb.local_server import LocalServer
 from tests.client.test_same_bytes_as_the_sdk import CASES
 from tests.support.faulty_proxy import FaultyProxy
@@ -70,7 +69,8 @@ found = stream.search("white", index_id=visuals.rtstream_index_id).get_shots()
 assert found and found[0].scene_index_id == visuals.rtstream_index_id
 assert found[0].generate_stream()
 collection = conn.get_collection()
-everywhere = getattr(collection, "legacy_search", collection.search)("white", namespace="rtstream").get_shots()
+find = getattr(collection, "legacy_search", collection.search)
+everywhere = find("white", namespace="rtstream", result_threshold=100).get_shots()
 assert stream.id in {shot.rtstream_id for shot in everywhere}
 """
 
@@ -162,7 +162,8 @@ assert session.id in [known.id for known in collection.list_capture_sessions(sta
 # What the vendor's capture client does, which is a program of its own:
 key = {"x-access-token": args["key"]}
 channels = [{"channel_id": "mic", "type": "audio"}, {"channel_id": "screen", "type": "video", "is_primary": True}]
-requests.post(args["direct"] + "/capture/session/start", json={"session_id": session.id, "channels": channels}, headers=key)
+start = {"session_id": session.id, "channels": channels}
+requests.post(args["direct"] + "/capture/session/start", json=start, headers=key)
 active = collection.get_capture_session(session.id)
 assert active.status == "active"
 assert len(active.get_rtstream("mic")) == len(active.get_rtstream("SCREEN")) == 1
@@ -225,7 +226,7 @@ def _form(method: str, path: str) -> tuple[str, str]:
 
 def _expected(version: str) -> set[tuple[str, str]]:
     """List what the client's operations ask for, as far as this SDK has them."""
-    calls: list[Call[Any]] = [case.operation(**case.arguments) for case in CASES if not case.needs or version == _NEWER]
+    calls = [case.operation(**case.arguments) for case in CASES if not case.needs or version == _NEWER]
     return {_form(call.method, call.path) for call in calls}
 
 
