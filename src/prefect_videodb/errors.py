@@ -13,6 +13,7 @@
     │   ├── NotFound            404: look again
     │   ├── RateLimited         429: wait `retry_after_s`
     │   ├── ServiceUnavailable  5xx: try later
+    │   ├── NotSupported        501: what answers does not do this, now or later
     │   ├── InvalidRequest      400, 422, or refused with `success: false`: fix the request
     │   │   ├── NothingFound    a search without a hit: an empty result
     │   │   └── NoSpokenWords   silence: there is nothing to index
@@ -92,6 +93,10 @@ class RateLimited(ServiceError):
 
     retry_is_safe = True
     retry_after_s: float | None = None
+
+
+class NotSupported(ServiceError):
+    """501: what answers, such as the local server, does not do this, and will not when it is asked again."""
 
 
 class ServiceUnavailable(ServiceError):

@@ -18,6 +18,7 @@ from prefect_videodb.errors import (
     NoSpokenWords,
     NotFound,
     NothingFound,
+    NotSupported,
     OutOfCredits,
     RateLimited,
     ServiceError,
@@ -47,6 +48,7 @@ _BY_STATUS: dict[int, type[ServiceError]] = {
     402: OutOfCredits,
     404: NotFound,
     429: RateLimited,
+    501: NotSupported,
 }
 
 
@@ -151,7 +153,7 @@ def _kind(status: int, told: str, otherwise: type[ServiceError]) -> type[Service
             return NothingFound
         if _SILENCE.search(told):
             return NoSpokenWords
-    if status >= _SERVER_ERROR:
+    if status >= _SERVER_ERROR and status not in _BY_STATUS:
         return ServiceUnavailable
     return _BY_STATUS.get(status, otherwise if status in _OK else InvalidRequest)
 
