@@ -1,23 +1,22 @@
-"""What VideoDB does and this server does not (yet): said by name, so that nobody looks for a typing error."""
+"""What VideoDB does and this server does not: said by name, so that nobody looks for a typing error."""
 
 UNDERSTANDING = "needs a vision or language model, and the local server has none"
 GENERATION = "makes media with generative models, and the local server has none"
 EDITING = "edits media, and the local server only cuts"
-CAPTURE = "needs VideoDB's capture client and its cloud"
 ACCOUNT = "belongs to a VideoDB account, and the local server has none"
 UPLOAD = "takes files, and the local server records live streams only"
-LIVE = "is not implemented by the local server yet"
-SCENES = "needs scenes of a video, and the local server indexes spoken words only"
+OTHER = "does not belong to live streams and what they become, and the local server leaves it out"
+FRAMES = "extracts frames without describing them; index the scenes instead"
 
 UNSUPPORTED: dict[tuple[str, str], str] = {
     # Live streams
-    ("PATCH", "/rtstream/{id}/index/scene/{index}"): LIVE,
+    ("PATCH", "/rtstream/{id}/index/scene/{index}"): OTHER,
     # Capture sessions and meeting bots
     # Collections
-    ("PATCH", "/collection/{id}"): LIVE,
-    ("DELETE", "/collection/{id}"): LIVE,
-    ("POST", "/collection/{id}/search"): LIVE,
-    ("POST", "/collection/{id}/search/title"): LIVE,
+    ("PATCH", "/collection/{id}"): OTHER,
+    ("DELETE", "/collection/{id}"): OTHER,
+    ("POST", "/collection/{id}/search"): OTHER,
+    ("POST", "/collection/{id}/search/title"): OTHER,
     ("POST", "/collection/{id}/search/web"): "searches the public web, and the local server is offline",
     ("POST", "/collection/{id}/ask"): UNDERSTANDING,
     ("POST", "/collection/{id}/upload"): UPLOAD,
@@ -29,7 +28,7 @@ UNSUPPORTED: dict[tuple[str, str], str] = {
     ("POST", "/collection/{id}/generate/video/dub"): GENERATION,
     ("POST", "/collection/{id}/video/{video}/translate"): UNDERSTANDING,
     # Videos
-    ("PATCH", "/video/{id}"): LIVE,
+    ("PATCH", "/video/{id}"): OTHER,
     ("DELETE", "/video/{id}/storage"): EDITING,
     ("POST", "/video/{id}/ask"): UNDERSTANDING,
     ("POST", "/video/{id}/understand"): UNDERSTANDING,
@@ -39,26 +38,26 @@ UNSUPPORTED: dict[tuple[str, str], str] = {
     ("GET", "/video/{id}/indexes"): UNDERSTANDING,
     ("GET", "/video/{id}/indexes/{index}"): UNDERSTANDING,
     ("DELETE", "/video/{id}/indexes/{index}"): UNDERSTANDING,
-    ("GET", "/video/{id}/scenes"): SCENES,
-    ("POST", "/video/{id}/scenes"): SCENES,
-    ("GET", "/video/{id}/scenes/{scenes}"): SCENES,
-    ("PATCH", "/video/{id}/scenes/{scenes}"): SCENES,
-    ("DELETE", "/video/{id}/scenes/{scenes}"): SCENES,
+    ("GET", "/video/{id}/scenes"): FRAMES,
+    ("POST", "/video/{id}/scenes"): FRAMES,
+    ("GET", "/video/{id}/scenes/{scenes}"): FRAMES,
+    ("PATCH", "/video/{id}/scenes/{scenes}"): FRAMES,
+    ("DELETE", "/video/{id}/scenes/{scenes}"): FRAMES,
     ("POST", "/video/{id}/scene/{scene}/describe"): UNDERSTANDING,
     ("POST", "/video/{id}/frame/{frame}/describe"): UNDERSTANDING,
-    ("POST", "/video/{id}/index/delete"): LIVE,
+    ("POST", "/video/{id}/index/delete"): OTHER,
     ("POST", "/video/{id}/workflow"): EDITING,
     ("POST", "/video/{id}/reframe"): EDITING,
     ("GET", "/video/{id}/reframe/{reframe}"): EDITING,
-    ("PATCH", "/audio/{id}"): LIVE,
-    ("POST", "/audio/{id}/generate_url"): LIVE,
+    ("PATCH", "/audio/{id}"): OTHER,
+    ("POST", "/audio/{id}/generate_url"): OTHER,
     # The rest
     ("GET", "/image"): UPLOAD,
     ("GET", "/image/{id}"): UPLOAD,
     ("PATCH", "/image/{id}"): UPLOAD,
     ("DELETE", "/image/{id}"): UPLOAD,
     ("POST", "/image/{id}/generate_url"): UPLOAD,
-    ("GET", "/assets"): LIVE,
+    ("GET", "/assets"): OTHER,
     ("POST", "/timeline"): EDITING,
     ("POST", "/timeline_v2"): EDITING,
     ("POST", "/timeline_v2/download"): EDITING,
@@ -66,9 +65,9 @@ UNSUPPORTED: dict[tuple[str, str], str] = {
     ("POST", "/editor/download"): EDITING,
     ("POST", "/transcode"): EDITING,
     ("GET", "/transcode/{job}"): EDITING,
-    ("GET", "/download"): LIVE,
-    ("DELETE", "/download"): LIVE,
-    ("POST", "/download/{id}"): LIVE,
+    ("GET", "/download"): OTHER,
+    ("DELETE", "/download"): OTHER,
+    ("POST", "/download/{id}"): OTHER,
     ("POST", "/chat/completions"): UNDERSTANDING,
     ("GET", "/job/{id}"): GENERATION,
     ("POST", "/sandbox"): ACCOUNT,
