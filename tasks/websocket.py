@@ -30,7 +30,7 @@ def connect_websocket(credentials: VideoDBCredentials, collection_id: str = "def
     return connection
 
 
-@task(task_run_name="receive-frames", **OPERATION | {"retries": 0})
+@task(task_run_name="receive-frames", **OPERATION)
 def receive_frames(
     connection: WebSocketConnection,
     duration_s: float = 60.0,

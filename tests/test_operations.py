@@ -9,7 +9,7 @@ def test_the_table_is_what_the_code_says() -> None:
     assert PAGE.read_text(encoding="utf-8") == page(), "write it anew: python -m tests.support.operations"
 
 
-@pytest.mark.parametrize("row", rows(), ids=lambda row: row.operation)
+@pytest.mark.parametrize("row", list(rows()), ids=lambda row: row.operation)
 def test_a_row_has_no_hole(row: Row) -> None:
     assert row.request
     assert row.task

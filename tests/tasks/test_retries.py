@@ -138,5 +138,5 @@ def test_every_task_has_these_rules() -> None:
         assert task.retries == 4, name
         assert task.retry_condition_fn.__name__ == "retry_is_safe", name
         assert task.persist_result is False, name
-        assert "credentials" in task.fn.__annotations__, name
+        assert {"credentials", "connection"} & set(task.fn.__annotations__), name
         assert "Source:" in (task.fn.__doc__ or ""), name
