@@ -38,9 +38,7 @@ def test_a_visual_index_tells_facts_of_the_picture(api: Any, stream_id: str, sce
 
 
 def test_the_configuration_is_answered_as_text(api: Any, stream_id: str) -> None:
-    created = api.data(
-        "POST", f"/rtstream/{stream_id}/index/scene", json=visuals(10, 2, prompt="What is on the slide?")
-    )
+    created = api.data("POST", f"/rtstream/{stream_id}/index/scene", json=visuals(10, 2, prompt="What is shown?"))
     assert created["extraction_config"] == {"time": "10", "frame_count": "2"}
     assert created["status"] == "running"
     assert created["prompt"] == "What is shown?"
