@@ -24,9 +24,10 @@ def __getattr__(name: str) -> Any:
         try:
             return importlib.import_module("prefect_videodb.local_server.server").LocalServer
         except ModuleNotFoundError as error:
-            if error.name not in EXTRA:
+            package = (error.name or "").partition(".")[0]
+            if package not in EXTRA:
                 raise
             raise ModuleNotFoundError(
-                f"the local server needs {error.name}: pip install 'prefect-videodb[local]'", name=error.name
+                f"the local server needs {package}: pip install 'prefect-videodb[local]'", name=package
             ) from error
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
