@@ -1,5 +1,7 @@
 """Flows that can be deployed as they are."""
 
+from prefect_videodb.flows.change_recording import change_recording
 from prefect_videodb.flows.record_meeting import record_meeting
+from prefect_videodb.flows.stop_orphaned_streams import stop_orphaned_streams
 
-__all__ = ["record_meeting"]
+__all__ = ["change_recording", "record_meeting", "stop_orphaned_streams"]

@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
+import httpx
 from prefect import Flow, flow
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun, State
+from prefect.exceptions import PrefectException
 from prefect.runtime import flow_run as this_run
 from pydantic import AwareDatetime, BeforeValidator, Field
 
@@ -15,6 +18,8 @@ from prefect_videodb._logging import get_logger
 from prefect_videodb.blocks import RTStreamSource, VideoDBCredentials
 from prefect_videodb.client.models import Export
 from prefect_videodb.errors import SourceError
+from prefect_videodb.recording.crashes import go_on, may_go_on
+from prefect_videodb.recording.endings import request_export
 from prefect_videodb.recording.inputs import (
     LONGEST,
     Plan,
@@ -26,6 +31,7 @@ from prefect_videodb.recording.inputs import (
 from prefect_videodb.recording.memory import Memory
 from prefect_videodb.recording.models import Hit, Links, MeetingRecording, RecordingOptions, Window
 from prefect_videodb.recording.ownership import Custody, stop_streams_of, stopping, stream_name, streams_of
+from prefect_videodb.recording.parking import LEAST, park
 from prefect_videodb.recording.report import publish
 from prefect_videodb.recording.shots import as_shots, clip_parts, hits, in_order_of_time
 from prefect_videodb.recording.steps import Steps
@@ -62,7 +68,26 @@ def stop_what_is_left(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]
     if not can_be_loaded(credentials):
         get_logger().info("%s %s: its own process stops its stream", flow.name, state.name)
         return
-    stop_streams_of(load_credentials(credentials), str(flow_run.id))
+    account = load_credentials(credentials)
+    stopped = stop_streams_of(account, str(flow_run.id))
+    options = flow_run.parameters.get("options")
+    if state.is_cancelled() and not (isinstance(options, dict) and options.get("export_when_cancelled") is False):
+        with account.get_client() as client:
+            for rtstream_id in stopped:
+                request_export(client, rtstream_id)
+
+
+def go_on_or_stop(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
+    """Schedule a run whose process died again, or stop its stream when that cannot be."""
+    try:
+        with get_client(sync_client=True) as client:
+            run = client.read_flow_run(flow_run.id)
+            if may_go_on(run):
+                go_on(client, run)
+                return
+    except (PrefectException, httpx.HTTPError, RuntimeError) as error:
+        get_logger().warning("%s cannot go on: %s", flow.name, error)
+    stop_what_is_left(flow, flow_run, state)
 
 
 @flow(
@@ -70,7 +95,7 @@ def stop_what_is_left(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]
     persist_result=True,  # whoever started the run gets the result, not only whoever looks at the UI
     flow_run_name=_run_name,
     on_failure=[stop_what_is_left],
-    on_crashed=[stop_what_is_left],
+    on_crashed=[go_on_or_stop],
     on_cancellation=[stop_what_is_left],
 )
 def record_meeting(
@@ -143,6 +168,12 @@ class _Run:
     steps: Steps
     memory: Memory
 
+    def planned_end(self) -> datetime:
+        """Give the end of the window, which somebody may have moved."""
+        self.memory.refresh()
+        window = self.memory.recall_window()
+        return window.end if window else datetime.now(UTC)
+
     @property
     def job_timeout_s(self) -> float:
         return self.options.job_timeout_minutes * 60
@@ -183,8 +214,11 @@ def _record(run: _Run, plan: Plan, rtstream_id: str) -> Window:
         window = plan.window(datetime.now(UTC))
         run.memory.remember_window(window)
     get_logger().info("Recording %s until %s", plan.title, clock(window.end))
+    if run.memory.is_of_deployment and not run.options.hold_process and window.end - datetime.now(UTC) >= LEAST:
+        park(run.id, window, plan.title)
     with run.steps.step("record"):
-        is_over_early = wait_out(window, plan.title, Watch(run.account, rtstream_id).is_stopped)
+        is_over_early = wait_out(window, plan.title, Watch(run.account, rtstream_id).is_stopped, run.planned_end)
+    window = run.memory.recall_window() or window
     if is_over_early:
         window = Window(start=window.start, end=datetime.now(UTC))
         run.memory.remember(ended_early="yes")

@@ -112,10 +112,11 @@ def _adopt(client: Client, name: str) -> RTStream | None:
 
 def find_streams(client: Client, name_holds: str) -> list[RTStream]:
     """Give all streams whose name holds this text, whatever page they are on."""
-    return [stream for stream in _all(client, name=name_holds) if name_holds in (stream.name or "")]
+    return [stream for stream in all_streams(client, name=name_holds) if name_holds in (stream.name or "")]
 
 
-def _all(client: Client, *, status: str | None = None, name: str | None = None) -> list[RTStream]:
+def all_streams(client: Client, *, status: str | None = None, name: str | None = None) -> list[RTStream]:
+    """Give all streams of the account, whatever page they are on."""
     pages = streams.EveryPage(status=status, name=name)
     # Streams that start or stop meanwhile move between the pages, so that one may come twice.
     return list(
@@ -180,7 +181,7 @@ def list_all_rtstreams(
     Source: GET /rtstream
     """
     with credentials.get_client() as client:
-        return _all(client, status=status, name=name)
+        return all_streams(client, status=status, name=name)
 
 
 @task(task_run_name="update-{rtstream_id}", **OPERATION)

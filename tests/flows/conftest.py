@@ -3,10 +3,11 @@
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import httpx
@@ -55,6 +56,33 @@ class Account:
         )
         streams: list[dict[str, Any]] = answer.raise_for_status().json()["data"]["results"]
         return streams
+
+    def connect(self, name: str) -> str:
+        """Connect a stream that no recording made."""
+        source = cast("RTStreamSource", RTStreamSource.load("meeting-room"))
+        body = {"url": source.url.get_secret_value(), "name": name, "media_types": ["video"]}
+        answer = httpx.post(f"{self.base_url}/rtstream", json=body, headers={"x-access-token": KEY}, timeout=30.0)
+        return str(answer.raise_for_status().json()["data"]["id"])
+
+    def has_recorded(self, run: "Run", seconds: float = 4.0) -> bool:
+        """Say whether so much of a run's stream can be played."""
+        [stream] = self.streams(str(run.id))
+        end = time.time()
+        window = {"start": end - seconds - 2.0, "end": end - seconds}
+        answer = httpx.get(
+            f"{self.base_url}/rtstream/{stream['id']}/stream",
+            params=window,
+            headers={"x-access-token": KEY},
+            timeout=30.0,
+        )
+        return answer.is_success
+
+    def videos(self, name_holds: str) -> list[dict[str, Any]]:
+        answer = httpx.get(
+            f"{self.base_url}/video", params={"count": 1000}, headers={"x-access-token": KEY}, timeout=30.0
+        )
+        videos: list[dict[str, Any]] = answer.raise_for_status().json()["data"]["videos"]
+        return [video for video in videos if name_holds in video["name"]]
 
     def stop_all(self) -> None:
         for stream in self.streams(""):
@@ -154,6 +182,8 @@ class Run:
 
 
 SECONDS = 12.0
+# Wait inside the process, as a run does that is called directly.
+HOLDING = {"hold_process": True}
 SHORT: dict[str, Any] = {"duration_minutes": SECONDS / 60}
 
 

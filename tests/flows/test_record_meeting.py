@@ -11,10 +11,10 @@ from prefect_videodb.blocks import RTStreamSource
 from prefect_videodb.errors import ConfigurationError
 from prefect_videodb.flows import record_meeting
 from prefect_videodb.recording.inputs import load_source
-from tests.flows.conftest import KEY, SHORT, Account, Run, result_of, the_one_stopped_stream
+from tests.flows.conftest import HOLDING, KEY, SHORT, Account, Run, result_of, the_one_stopped_stream
 from tests.support.faulty_proxy import FaultyProxy
 from tests.support.media import make_silence
-from tests.support.processes import free_port, stopped
+from tests.support.processes import free_port, stopped, wait_for
 
 
 def test_a_meeting_is_recorded_exported_searched_and_compiled(account: Account, deployed: str) -> None:
@@ -101,9 +101,10 @@ def test_silence_is_recorded_and_said(account: Account, deployed: str, tmp_path:
 
 
 def test_somebody_who_stops_the_stream_ends_the_recording_early(account: Account, deployed: str) -> None:
-    run = Run.of(deployed, duration_minutes=30.0, queries=[])
+    run = Run.of(deployed, duration_minutes=30.0, queries=[], options=HOLDING)
     with stopped(run.execute()) as process:
         run.wait_for_label("videodb.window_start")
+        wait_for("something is recorded", lambda: account.has_recorded(run))
         account.stop_all()
         process.wait(120)
     recording = result_of(run.read())

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import State
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelling
 from pydantic import SecretStr
@@ -20,7 +21,7 @@ from prefect_videodb.blocks import RTStreamSource
 from prefect_videodb.flows import record_meeting
 from prefect_videodb.local_server import LocalServer
 from prefect_videodb.recording.inputs import load_source
-from tests.flows.conftest import ROOT, SECONDS, SHORT, Account, Run, result_of, the_one_stopped_stream
+from tests.flows.conftest import HOLDING, ROOT, SECONDS, SHORT, Account, Run, result_of, the_one_stopped_stream
 from tests.support.faulty_proxy import FaultyProxy, Rule
 from tests.support.prefect_server import PrefectServer, running_prefect_server
 from tests.support.processes import stopped, wait_for
@@ -68,7 +69,7 @@ def test_a_run_killed_before_it_learned_its_streams_id_finds_it_and_keeps_its_wi
 
 
 def test_a_terminated_run_stops_its_stream_before_it_ends(account: Account, deployed: str) -> None:
-    run = Run.of(deployed, duration_minutes=30.0)
+    run = Run.of(deployed, duration_minutes=30.0, options=HOLDING)
     with stopped(run.execute()) as process:
         run.wait_for_label("videodb.window_start")
         process.send_signal(signal.SIGTERM)
@@ -84,7 +85,7 @@ def test_a_run_that_times_out_stops_its_stream(account: Account) -> None:
     the_one_stopped_stream(account, Run(state.state_details.flow_run_id))
 
 
-def test_under_a_worker_a_cancelled_and_a_killed_run_leave_no_stream(
+def test_under_a_worker_a_cancelled_run_leaves_no_stream_and_a_killed_one_goes_on(
     account: Account, deployed: str, tmp_path: Path
 ) -> None:
     with (tmp_path / "worker.log").open("ab") as log:
@@ -96,8 +97,8 @@ def test_under_a_worker_a_cancelled_and_a_killed_run_leave_no_stream(
             start_new_session=True,
         )
     with stopped(worker):
-        cancelled = Run.of(deployed, duration_minutes=30.0)
-        killed = Run.of(deployed, duration_minutes=30.0)
+        cancelled = Run.of(deployed, duration_minutes=30.0, options=HOLDING)
+        killed = Run.of(deployed, duration_minutes=30.0, options=HOLDING)
         cancelled.wait_for_label("videodb.window_start")
         killed.wait_for_label("videodb.window_start")
         with get_client(sync_client=True) as client:
@@ -105,20 +106,25 @@ def test_under_a_worker_a_cancelled_and_a_killed_run_leave_no_stream(
         pid = killed.read().infrastructure_pid
         assert pid is not None
         os.kill(int(pid.rpartition(":")[2]), signal.SIGKILL)
-        for run in (cancelled, killed):
-            wait_for(
-                "the run has ended",
-                lambda run=run: (state := run.read().state) is not None and state.is_final(),
-            )
-            wait_for(
-                "its stream is stopped",
-                lambda run=run: [stream["status"] for stream in account.streams(str(run.id))] == ["stopped"],
-            )
-        cancelled_state, killed_state = cancelled.read().state, killed.read().state
-        assert cancelled_state is not None
-        assert killed_state is not None
-        assert cancelled_state.is_cancelled()
-        assert killed_state.is_crashed()
+        wait_for("the run is cancelled", lambda: _state(cancelled).is_cancelled())
+        wait_for("its stream is stopped", lambda: _statuses(account, cancelled) == ["stopped"])
+        wait_for("it is executed again", lambda: killed.read().run_count == 2 and _state(killed).is_running())
+        assert killed.read().labels["videodb.crashes"] == "1"
+        assert _statuses(account, killed) == ["connected"]
+        with get_client(sync_client=True) as client:
+            client.set_flow_run_state(killed.id, Cancelling())
+        wait_for("the other run is cancelled", lambda: _state(killed).is_cancelled())
+        wait_for("its stream is stopped", lambda: _statuses(account, killed) == ["stopped"])
+
+
+def _state(run: Run) -> State[Any]:
+    state = run.read().state
+    assert state is not None
+    return state
+
+
+def _statuses(account: Account, run: Run) -> list[str]:
+    return [stream["status"] for stream in account.streams(str(run.id))]
 
 
 @pytest.mark.parametrize("fault", ["cut before", "cut after"])
@@ -204,7 +210,7 @@ def test_what_was_recorded_before_a_stop_in_between_is_kept_and_what_is_missing_
 
 def test_a_run_that_fails_before_it_reaches_its_stream_again_stops_it(account: Account, deployed: str) -> None:
     RTStreamSource(url=load_source("meeting-room").url, name="Gone").save("soon-gone", overwrite=True)
-    run = Run.of(deployed, source="soon-gone", duration_minutes=30.0)
+    run = Run.of(deployed, source="soon-gone", duration_minutes=30.0, options=HOLDING)
     with stopped(run.execute()) as process:
         run.wait_for_label("videodb.window_start")
         os.killpg(process.pid, signal.SIGKILL)

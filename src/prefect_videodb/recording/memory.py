@@ -4,12 +4,14 @@ A worker's disk and memory are gone with the worker. The labels of a flow run ar
 reads them, and they survive whatever happens to the process.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import httpx
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import PrefectException
 
 from prefect_videodb._logging import get_logger
@@ -28,10 +30,20 @@ class Memory:
     def __init__(self, flow_run_id: str) -> None:
         self._id = UUID(flow_run_id)
         with get_client(sync_client=True) as client:
-            labels = client.read_flow_run(self._id).labels
-        self._known: dict[str, str] = {
-            key.removeprefix(_PREFIX): str(value) for key, value in labels.items() if key.startswith(_PREFIX)
-        }
+            run = client.read_flow_run(self._id)
+        self._known = _ours(run.labels)
+        self.is_of_deployment = run.deployment_id is not None
+        """Whether a worker executes the run: only such a one is executed again."""
+
+    def refresh(self) -> None:
+        """Read again what somebody else may have written; when Prefect is away, what is known counts."""
+        try:
+            with get_client(sync_client=True) as client:
+                labels = client.read_flow_run(self._id).labels
+        except (httpx.HTTPError, PrefectException) as error:
+            get_logger().warning("Prefect could not be asked for the run's end: %s", error)
+            return
+        self._known |= _ours(labels)
 
     def recall(self, key: str) -> str | None:
         """Give what was remembered under this key; None when nothing was."""
@@ -39,19 +51,37 @@ class Memory:
 
     def recall_window(self) -> Window | None:
         """Give the planned window of the recording; None before it was planned."""
-        start, end = self.recall("window_start"), self.recall("window_end")
-        return Window(start=datetime.fromisoformat(start), end=datetime.fromisoformat(end)) if start and end else None
+        return planned_window(self._known)
 
     def remember(self, **values: str) -> None:
         """Write down, for a second execution of this run."""
         self._known |= values
-        labels: dict[str, Any] = {_PREFIX + key: value for key, value in values.items()}
         try:
             with get_client(sync_client=True) as client:
-                client.update_flow_run_labels(self._id, labels)
+                client.update_flow_run_labels(self._id, label(**values))
         except (httpx.HTTPError, PrefectException) as error:
             get_logger().warning("Prefect could not be told %s: %s", ", ".join(values), error)
 
     def remember_window(self, window: Window) -> None:
         """Write the planned window down."""
         self.remember(window_start=window.start.isoformat(), window_end=window.end.isoformat())
+
+
+def remembered(run: FlowRun) -> dict[str, str]:
+    """Give what a run has written down, to somebody who is not that run."""
+    return _ours(run.labels)
+
+
+def label(**values: str) -> dict[str, Any]:
+    """Give the labels that hold these, for somebody who is not that run."""
+    return {_PREFIX + key: value for key, value in values.items()}
+
+
+def planned_window(known: Mapping[str, str]) -> Window | None:
+    """Read the planned window out of what a run has written down; None before it was planned."""
+    start, end = known.get("window_start"), known.get("window_end")
+    return Window(start=datetime.fromisoformat(start), end=datetime.fromisoformat(end)) if start and end else None
+
+
+def _ours(labels: Mapping[str, Any]) -> dict[str, str]:
+    return {key.removeprefix(_PREFIX): str(value) for key, value in labels.items() if key.startswith(_PREFIX)}

@@ -48,6 +48,17 @@ class RecordingOptions(BaseModel):
         title="Time-out of the start (seconds)",
         description="How long the source may take to be ingested before the recording is given up.",
     )
+    hold_process: bool = Field(
+        default=False,
+        title="Hold a process",
+        description="Wait inside the process that records. Left off, a run of a deployment waits in Prefect and is "
+        "executed again at the end; hold it where starting an execution takes a worker minutes.",
+    )
+    export_when_cancelled: bool = Field(
+        default=True,
+        title="Export when cancelled",
+        description="Make a permanent video of what was recorded until then when the run is cancelled.",
+    )
     job_timeout_minutes: float = Field(
         default=60.0,
         gt=0,

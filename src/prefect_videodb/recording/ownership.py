@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from uuid import UUID
 
+from prefect.exceptions import Pause
+
 from prefect_videodb._logging import get_logger
 from prefect_videodb.blocks import VideoDBCredentials
 from prefect_videodb.client import Client
@@ -57,11 +59,13 @@ class Custody:
 def stopping(credentials: VideoDBCredentials, flow_run_id: str) -> Iterator[Custody]:
     """Stop every stream of this run when the body ends in any other way than by stopping it itself.
 
-    That is: an error, a time-out, a cancellation (SIGTERM), Ctrl-C.
+    That is: an error, a time-out, a cancellation (SIGTERM), Ctrl-C. A run that parks has not ended.
     """
     custody = Custody()
     try:
         yield custody
+    except Pause:
+        raise
     except BaseException as error:
         if custody.may_run and not custody.is_stopped:
             # After a plain refusal there is none to wait for; after anything else a `connect` may be on its way.

@@ -26,24 +26,32 @@ _LAST_SHOW_S = 0.5
 logger = logging.getLogger(__name__)
 
 
-def wait_out(window: Window, title: str, is_over: Callable[[], bool]) -> bool:
+def wait_out(
+    window: Window, title: str, is_over: Callable[[], bool], planned_end: Callable[[], datetime] | None = None
+) -> bool:
     """Wait for the end of the window.
 
     Args:
         window: what is being recorded. Its end is read off the wall clock once, then a clock that never jumps counts.
         title: what the artifact calls it.
         is_over: asked every 15 s; True ends the wait, because the stream was stopped from outside.
+        planned_end: asked as often; gives the end of the window, which somebody may have moved.
 
     Returns:
         Whether the wait ended before the window did.
     """
     deadline = _now() + (window.end - datetime.now(UTC)).total_seconds()
     next_look = _now() + _LOOK_EVERY_S
-    with _showing(window, title, deadline):
+    progress = Progress(window, title)
+    with _showing(progress, lambda: deadline):
         while (left_s := deadline - _now()) > 0:
             if _now() >= next_look:
                 if is_over():
                     return True
+                if planned_end and (end := planned_end()) != window.end:
+                    window = Window(start=window.start, end=end)
+                    deadline = _now() + (end - datetime.now(UTC)).total_seconds()
+                    progress.move(window)
                 next_look = _now() + _LOOK_EVERY_S
             time.sleep(min(_TICK_S, left_s))
     return False
@@ -56,17 +64,16 @@ def _now() -> float:
 
 
 @contextmanager
-def _showing(window: Window, title: str, deadline: float) -> Iterator[None]:
+def _showing(progress: "Progress", deadline: Callable[[], float]) -> Iterator[None]:
     """Show the progress beside the wait, in a thread of its own: a Prefect that hangs must not delay the stop.
 
     The thread may outlive the block while it hangs there; it is a daemon, and ends with its next look.
     """
     ended = threading.Event()
-    progress = Progress(window, title)
 
     def show() -> None:
         while not ended.is_set():
-            progress.show(max(0.0, deadline - _now()))
+            progress.show(max(0.0, deadline() - _now()))
             ended.wait(_SHOW_EVERY_S)
         progress.show(0.0)
 
@@ -84,9 +91,14 @@ class Progress:
     """A progress artifact. What only shows must not end a recording: when Prefect is away, the log says so."""
 
     def __init__(self, window: Window, title: str) -> None:
-        self._length_s = max(1.0, (window.end - window.start).total_seconds())
-        self._description = f"Recording {title} until {clock(window.end)}"
+        self._title = title
         self._artifact: UUID | None = None
+        self.move(window)
+
+    def move(self, window: Window) -> None:
+        """Show another window from now on."""
+        self._length_s = max(1.0, (window.end - window.start).total_seconds())
+        self._description = f"Recording {self._title} until {clock(window.end)}"
 
     def show(self, left_s: float) -> None:
         """Show how much is left, in seconds."""

@@ -1,0 +1,37 @@
+"""A recording whose process died goes on, unless it died too often."""
+
+from datetime import UTC, datetime, timedelta
+
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.objects import FlowRun
+
+from prefect_videodb.recording.memory import label, remembered
+from prefect_videodb.recording.parking import schedule
+
+# What kills a recording so often will kill it again; then its stream is stopped.
+MOST_CRASHES = 5
+# What killed it may still be there, a machine out of memory for one.
+_PAUSE = timedelta(seconds=5)
+
+
+def crashes(run: FlowRun) -> int:
+    """Count how often the run was put back after a crash."""
+    count = remembered(run).get("crashes", "0")
+    return int(count) if count.isdecimal() else 0
+
+
+def may_go_on(run: FlowRun) -> bool:
+    """Say whether a crashed run may be executed again: a worker does that only for runs of a deployment."""
+    return run.deployment_id is not None and crashes(run) < MOST_CRASHES
+
+
+def go_on(client: SyncPrefectClient, run: FlowRun) -> None:
+    """Schedule a crashed run again: it finds what it did, and goes on from there.
+
+    Raises:
+        RuntimeError: Prefect did not accept it.
+        httpx.HTTPError, PrefectException: Prefect is away.
+    """
+    # Counted first: killed after this line, it is tried less often, never more.
+    client.update_flow_run_labels(run.id, label(crashes=str(crashes(run) + 1)))
+    schedule(client, run.id, datetime.now(UTC) + _PAUSE, f"Crashed, goes on (try {crashes(run) + 1} of {MOST_CRASHES})")

@@ -1,0 +1,145 @@
+"""Find out what is recording, for whom, and whether anybody still looks after it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.filters import FlowFilter, FlowFilterName, FlowRunFilter, FlowRunFilterState
+from prefect.client.schemas.filters import FlowRunFilterStateName as StateName
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.exceptions import ObjectNotFound
+
+from prefect_videodb.client import Client
+from prefect_videodb.client.models import RTStream
+from prefect_videodb.recording.crashes import may_go_on
+from prefect_videodb.recording.inputs import LONGEST
+from prefect_videodb.recording.memory import planned_window, remembered
+from prefect_videodb.recording.models import Window
+from prefect_videodb.recording.ownership import owner
+from prefect_videodb.recording.parking import PARKED, is_parked
+from prefect_videodb.tasks.streams import STOPPED, all_streams
+
+RECORD_MEETING = "record-meeting"
+# A run that is being cancelled, or that crashed, is looked after by its worker first.
+_SETTLE = timedelta(minutes=1)
+_PAGE = 200
+
+
+class Verdict(StrEnum):
+    """What is to be done about a stream."""
+
+    RECORDING = "recording"
+    GO_ON = "go on"
+    STOP = "stop"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A stream of ours, the run that made it, and what is to be done about it."""
+
+    stream: RTStream
+    run_id: UUID
+    run: FlowRun | None
+    verdict: Verdict
+    reason: str
+
+    @property
+    def window(self) -> Window | None:
+        """The planned window, where the run has written one down."""
+        return planned_window(remembered(self.run)) if self.run else None
+
+    def minutes(self, now: datetime) -> float:
+        """How long it has been recording."""
+        began = self.window.start if self.window else _moment(self.stream.created_at)
+        return max(0.0, (now - began).total_seconds() / 60) if began else 0.0
+
+
+def findings(client: Client, prefect: SyncPrefectClient, now: datetime, grace: timedelta) -> Iterator[Finding]:
+    """Look at every stream that runs and that a recording made, on all pages.
+
+    Raises:
+        VideoDBError: the service cannot be asked.
+        httpx.HTTPError, PrefectException: Prefect cannot be asked: then nobody knows whose they are.
+    """
+    for stream in all_streams(client):
+        run_id = owner(stream.name)
+        if run_id is None or stream.status == STOPPED:
+            continue
+        try:
+            run = prefect.read_flow_run(run_id)
+        except ObjectNotFound:
+            run = None
+        verdict, reason = judge(run, _moment(stream.created_at), now, grace)
+        yield Finding(stream, run_id, run, verdict, reason)
+
+
+def judge(run: FlowRun | None, made: datetime | None, now: datetime, grace: timedelta) -> tuple[Verdict, str]:
+    """Decide about a stream that runs.
+
+    Args:
+        run: the run that made it; None when it was deleted.
+        made: when the stream was made, where the service says so.
+        now: the moment.
+        grace: how long after its planned end a recording may run.
+
+    Returns:
+        what to do, and why.
+    """
+    if run is None:
+        return Verdict.STOP, "its run was deleted"
+    if run.state is None:
+        return Verdict.RECORDING, ""
+    if run.state.is_crashed():
+        return _crashed(run, run.state, now)
+    if run.state.is_final():
+        return Verdict.STOP, f"its run is {(run.state.name or run.state.type.value).lower()}"
+    return _alive(run, run.state, made, now, grace)
+
+
+def _crashed(run: FlowRun, state: State[Any], now: datetime) -> tuple[Verdict, str]:
+    if not may_go_on(run):
+        return Verdict.STOP, "its run crashed too often"
+    if now - state.timestamp < _SETTLE:
+        return Verdict.RECORDING, "its run crashed just now"
+    return Verdict.GO_ON, "its run crashed"
+
+
+def _alive(
+    run: FlowRun, state: State[Any], made: datetime | None, now: datetime, grace: timedelta
+) -> tuple[Verdict, str]:
+    if state.is_cancelling() and now - state.timestamp >= _SETTLE:
+        return Verdict.STOP, "its run is being cancelled, and nobody stopped it"
+    window = planned_window(remembered(run))
+    if window and now > window.end + grace:
+        return Verdict.STOP, "its planned end is past"
+    if made and now > made + LONGEST + grace:
+        return Verdict.STOP, f"it has been recording for more than {LONGEST}"
+    return Verdict.RECORDING, ""
+
+
+def parked_runs(prefect: SyncPrefectClient) -> Iterator[FlowRun]:
+    """Give all recordings that wait without a process."""
+    offset = 0
+    while True:
+        page = prefect.read_flow_runs(
+            flow_filter=FlowFilter(name=FlowFilterName(any_=[RECORD_MEETING])),
+            flow_run_filter=FlowRunFilter(state=FlowRunFilterState(name=StateName(any_=[PARKED]))),
+            limit=_PAGE,
+            offset=offset,
+        )
+        yield from (run for run in page if is_parked(run))
+        if len(page) < _PAGE:
+            return
+        offset += _PAGE
+
+
+def _moment(text: str | None) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(text or "")
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -1,0 +1,69 @@
+"""Let a run wait without a process: it goes back into Prefect's schedule, and is executed again when the wait is over.
+
+The wait lives in the server's database, so no kill of anything else can lose it. What the second execution needs is in
+the run's memory.
+"""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any, NoReturn
+from uuid import UUID
+
+from prefect.artifacts import create_markdown_artifact
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.exceptions import Pause
+from prefect.states import Scheduled
+
+from prefect_videodb._logging import get_logger
+from prefect_videodb.recording.models import Window
+from prefect_videodb.recording.text import clock, escape
+
+# What the UI shows while a run is parked.
+PARKED = "Recording"
+# A shorter wait costs less than starting another process does.
+LEAST = timedelta(seconds=30)
+
+
+def is_parked(run: FlowRun) -> bool:
+    """Say whether a run waits without a process."""
+    return run.state is not None and run.state.is_scheduled() and run.state.name == PARKED
+
+
+def park(flow_run_id: str, window: Window, title: str) -> NoReturn:
+    """Leave this execution; the next one begins at the end of the window.
+
+    Raises:
+        Pause: how Prefect's engine lets a run go without ending it.
+        PrefectException: Prefect did not take it, or is away.
+    """
+    _show(window, title)
+    with get_client(sync_client=True) as client:
+        # No process belongs to the run any more: so Cancel need not wait for one to end.
+        none = {"infrastructure_pid": ""}
+        client.request("PATCH", "/flow_runs/{id}", path_params={"id": UUID(flow_run_id)}, json=none)
+        state = schedule(client, UUID(flow_run_id), window.end, f"Recording {title} until {clock(window.end)}")
+    get_logger().info("No process is held until then")
+    raise Pause(state=state)
+
+
+def schedule(client: SyncPrefectClient, flow_run_id: UUID, at: datetime, message: str) -> State[Any]:
+    """Park a run, or give a parked one another time.
+
+    Raises:
+        RuntimeError: Prefect did not accept it: the run ended meanwhile.
+    """
+    state: State[Any] = Scheduled(scheduled_time=max(at, datetime.now(UTC)), name=PARKED, message=message)
+    answer = client.set_flow_run_state(flow_run_id, state)
+    if answer.state is None or answer.state.name != PARKED:
+        told = getattr(answer.details, "reason", None) or answer.status
+        raise RuntimeError(f"the run cannot be scheduled: {told}")
+    return answer.state
+
+
+def _show(window: Window, title: str) -> None:
+    text = f"**{escape(title)}** is being recorded from {clock(window.start)} until **{clock(window.end)}**."
+    create_markdown_artifact(
+        f"{text}\n\nNo process waits for it. Cancel the run to end the recording at once.",
+        key="recording-now",
+        description=f"Recording until {clock(window.end)}",
+    )

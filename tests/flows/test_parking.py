@@ -1,0 +1,161 @@
+"""A recording that waits without a process: parked in Prefect, woken at its end, ended early, extended, cancelled."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.states import Cancelling
+
+from prefect_videodb.errors import ConfigurationError
+from prefect_videodb.flows import change_recording, stop_orphaned_streams
+from prefect_videodb.recording.orphans import Verdict
+from prefect_videodb.recording.parking import PARKED
+from tests.flows.conftest import ROOT, Account, Run, result_of, the_one_stopped_stream
+from tests.support.processes import stopped, wait_for
+
+LONG: dict[str, Any] = {"duration_minutes": 40 / 60, "queries": []}
+
+
+def parked(run: Run) -> bool:
+    state = run.read().state
+    return state is not None and state.is_scheduled() and state.name == PARKED
+
+
+def connected(account: Account, run: Run) -> bool:
+    return [stream["status"] for stream in account.streams(str(run.id))] == ["connected"]
+
+
+def park(run: Run) -> None:
+    """Execute once, as a worker does: the process ends, and the recording goes on."""
+    with stopped(run.execute()) as process:
+        assert process.wait(120) == 0
+    assert parked(run), f"{run.read().state}\n{run.logs()}"
+
+
+def test_a_parked_recording_holds_no_process_and_ends_on_time(account: Account, deployed: str) -> None:
+    run = Run.of(deployed, **LONG)
+    park(run)
+    assert connected(account, run)
+    state = run.read().state
+    assert state is not None
+    assert "Recording Sample meeting until" in (state.message or "") or "Daily stand-up" in (state.message or "")
+    assert "recording-now" in run.artifacts()
+    planned = state.state_details.scheduled_time
+    assert planned is not None
+
+    finished = run.finish()  # as a worker that looked ahead: it waits for the moment inside
+    recording = result_of(finished)
+    assert recording.window.end == planned
+    assert not recording.ended_early
+    assert recording.missing_s == 0
+    assert recording.video_length_s == pytest.approx(40, abs=6)
+    assert finished.run_count == 2
+    the_one_stopped_stream(account, run)
+
+
+def test_a_parked_recording_is_ended_now(account: Account, deployed: str) -> None:
+    run = Run.of(deployed, duration_minutes=30.0, queries=[])
+    park(run)
+    wait_for("something is recorded", lambda: account.has_recorded(run))
+    window = change_recording(run.id)
+    recording = result_of(run.finish())
+    assert recording.window.end == window.end
+    assert recording.video_length_s is not None
+    assert recording.video_length_s > 3
+    the_one_stopped_stream(account, run)
+    with pytest.raises(ConfigurationError, match="is over since"):
+        change_recording(run.id)
+
+
+def test_a_parked_recording_is_given_a_later_end(account: Account, deployed: str) -> None:
+    run = Run.of(deployed, **LONG)
+    park(run)
+    later = datetime.now(UTC) + timedelta(minutes=20)
+    assert change_recording(run.id, end_time=later).end == later
+    state = run.read().state
+    assert state is not None
+    assert state.state_details.scheduled_time == later
+    # One that a worker fetched before the change wakes at the old end, and parks again.
+    with get_client(sync_client=True) as client:
+        client.update_flow_run_labels(run.id, {"videodb.window_end": (later + timedelta(minutes=1)).isoformat()})
+    change_recording(run.id, end_time=later)
+    assert connected(account, run)
+
+
+def test_what_is_no_recording_cannot_be_changed(account: Account, deployed: str) -> None:
+    assert account
+    run = Run.of(deployed, **LONG)
+    with pytest.raises(ConfigurationError, match="is not recording"):
+        change_recording(run.id)
+
+
+@pytest.fixture
+def worker(tmp_path: Path) -> Iterator[None]:
+    with (tmp_path / "worker.log").open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "prefect", "worker", "start", "--pool", "meetings"],
+            cwd=ROOT,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    with stopped(process):
+        yield
+
+
+@pytest.mark.usefixtures("worker")
+def test_cancelling_a_parked_recording_stops_it_and_keeps_what_there_is(account: Account, deployed: str) -> None:
+    run = Run.of(deployed, duration_minutes=30.0, queries=[])
+    wait_for("the run is parked", lambda: parked(run))
+    assert connected(account, run)
+    wait_for("something is recorded", lambda: account.has_recorded(run))
+    with get_client(sync_client=True) as client:
+        client.set_flow_run_state(run.id, Cancelling())
+    state = run.read().state
+    assert state is not None
+    assert state.is_cancelled()  # there is no process whose end it had to wait for
+    # Prefect's automation starts the flow that looks after it.
+    wait_for("the stream is stopped", lambda: not connected(account, run))
+    stream = the_one_stopped_stream(account, run)
+    wait_for("what was recorded is a video", lambda: account.videos(stream["name"]))
+
+
+def test_what_nobody_looks_after_is_stopped_and_everything_else_is_left_alone(account: Account, deployed: str) -> None:
+    alive, deleted = Run.of(deployed, duration_minutes=30.0), Run.of(deployed, duration_minutes=30.0)
+    for run in (alive, deleted):
+        park(run)
+    foreign = account.connect("Not ours")
+    with get_client(sync_client=True) as client:
+        client.delete_flow_run(deleted.id)
+
+    reports = {report.flow_run_id: report for report in stop_orphaned_streams(dry_run=True)}
+    assert reports[str(deleted.id)].verdict is Verdict.STOP
+    assert connected(account, deleted)
+
+    reports = {report.flow_run_id: report for report in stop_orphaned_streams(cost_per_minute=2.0)}
+    assert reports[str(alive.id)].verdict is Verdict.RECORDING
+    assert reports[str(alive.id)].until is not None
+    assert reports[str(alive.id)].cost is not None
+    assert "deleted" in reports[str(deleted.id)].reason
+    assert reports[str(deleted.id)].video_id
+    assert connected(account, alive)
+    the_one_stopped_stream(account, deleted)
+    assert [s["status"] for s in account.streams("Not ours") if s["id"] == foreign] == ["connected"]
+    # Once more: there is nothing left to do.
+    assert [report.verdict for report in stop_orphaned_streams() if report.flow_run_id == str(deleted.id)] == []
+
+
+def test_a_parked_recording_whose_stream_was_stopped_is_woken(account: Account, deployed: str) -> None:
+    run = Run.of(deployed, duration_minutes=30.0, queries=[])
+    park(run)
+    wait_for("something is recorded", lambda: account.has_recorded(run))
+    account.stop_all()
+    stop_orphaned_streams()
+    recording = result_of(run.finish())
+    assert recording.ended_early
+    the_one_stopped_stream(account, run)

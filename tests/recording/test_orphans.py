@@ -1,0 +1,66 @@
+"""Whether a stream that runs is to be left alone, is to go on, or is to be stopped."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from prefect.client.schemas.objects import FlowRun
+from prefect.states import Cancelled, Cancelling, Completed, Crashed, Failed, Pending, Running, Scheduled
+
+from prefect_videodb.recording.crashes import MOST_CRASHES
+from prefect_videodb.recording.memory import label
+from prefect_videodb.recording.orphans import Verdict, judge
+
+NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+GRACE = timedelta(minutes=10)
+AN_HOUR_AGO = NOW - timedelta(hours=1)
+
+
+def run(
+    state: Any, known: dict[str, str] | None = None, *, since: timedelta = timedelta(minutes=5), deployed: bool = True
+) -> FlowRun:
+    state.timestamp = NOW - since
+    return FlowRun(
+        flow_id=uuid4(), deployment_id=uuid4() if deployed else None, state=state, labels=label(**known or {})
+    )
+
+
+def window(ends_in: timedelta) -> dict[str, str]:
+    return {"window_start": AN_HOUR_AGO.isoformat(), "window_end": (NOW + ends_in).isoformat()}
+
+
+SOON = window(timedelta(minutes=5))
+
+
+@pytest.mark.parametrize(
+    ("recording", "verdict", "reason"),
+    [
+        (None, Verdict.STOP, "deleted"),
+        (run(Running(), SOON), Verdict.RECORDING, ""),
+        (run(Pending()), Verdict.RECORDING, ""),
+        (run(Scheduled(name="Recording"), SOON), Verdict.RECORDING, ""),
+        (run(Completed(), SOON), Verdict.STOP, "completed"),
+        (run(Failed(), SOON), Verdict.STOP, "failed"),
+        (run(Cancelled(), SOON), Verdict.STOP, "cancelled"),
+        (run(Cancelling(), SOON, since=timedelta(seconds=20)), Verdict.RECORDING, ""),
+        (run(Cancelling(), SOON, since=timedelta(minutes=2)), Verdict.STOP, "being cancelled"),
+        (run(Crashed(), SOON, since=timedelta(seconds=20)), Verdict.RECORDING, "just now"),
+        (run(Crashed(), SOON), Verdict.GO_ON, "crashed"),
+        (run(Crashed(), SOON | {"crashes": str(MOST_CRASHES)}), Verdict.STOP, "too often"),
+        (run(Crashed(), SOON, deployed=False), Verdict.STOP, "crashed"),
+        (run(Running(), window(timedelta(minutes=-9))), Verdict.RECORDING, ""),
+        (run(Running(), window(timedelta(minutes=-11))), Verdict.STOP, "planned end"),
+        (run(Scheduled(name="Recording"), window(timedelta(minutes=-11))), Verdict.STOP, "planned end"),
+    ],
+)
+def test_a_stream_is_judged_by_its_run(recording: FlowRun | None, verdict: Verdict, reason: str) -> None:
+    found, why = judge(recording, AN_HOUR_AGO, NOW, GRACE)
+    assert found is verdict
+    assert reason in why
+
+
+def test_nothing_records_for_longer_than_a_day() -> None:
+    made = NOW - timedelta(hours=25)
+    assert judge(run(Running()), made, NOW, GRACE)[0] is Verdict.STOP
+    assert judge(run(Running()), None, NOW, GRACE)[0] is Verdict.RECORDING
