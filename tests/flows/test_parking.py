@@ -95,7 +95,9 @@ def test_what_is_no_recording_cannot_be_changed(account: Account, deployed: str)
 
 
 @pytest.fixture
-def worker(tmp_path: Path) -> Iterator[None]:
+def worker(account: Account, deployed: str, tmp_path: Path) -> Iterator[None]:
+    assert account
+    assert deployed
     with (tmp_path / "worker.log").open("ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "prefect", "worker", "start", "--pool", "meetings"],
