@@ -120,6 +120,11 @@ class MeetingRecording(BaseModel):
         default=0.0,
         description="How much of the window the video lacks, in seconds: the stream was away.",
     )
+    missing: list[Window] = Field(
+        default=[],
+        description="The times between the videos, where the recording was interrupted. Where within one video the "
+        "service lost the source, it does not tell.",
+    )
     earlier_video_ids: list[str] = Field(
         default=[],
         description="Videos of what was recorded before the stream was stopped in between.",

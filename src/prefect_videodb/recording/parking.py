@@ -5,16 +5,18 @@ the run's memory.
 """
 
 from datetime import UTC, datetime, timedelta
-from typing import Any, NoReturn
+from typing import Any
 from uuid import UUID
 
+import httpx
 from prefect.artifacts import create_markdown_artifact
-from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import FlowRun, State
-from prefect.exceptions import Pause
+from prefect.exceptions import Pause, PrefectException
 from prefect.states import Scheduled
 
 from prefect_videodb._logging import get_logger
+from prefect_videodb.recording.memory import Memory
 from prefect_videodb.recording.models import Window
 from prefect_videodb.recording.text import clock, escape
 
@@ -29,21 +31,36 @@ def is_parked(run: FlowRun) -> bool:
     return run.state is not None and run.state.is_scheduled() and run.state.name == PARKED
 
 
-def park(flow_run_id: str, window: Window, title: str) -> NoReturn:
+def park(memory: Memory, flow_run_id: str, window: Window, title: str) -> None:
     """Leave this execution; the next one begins at the end of the window.
+
+    Comes back only when that cannot be: Prefect is away, or was not told what the next execution must know. Then the
+    caller waits in its process.
 
     Raises:
         Pause: how Prefect's engine lets a run go without ending it.
-        PrefectException: Prefect did not take it, or is away.
     """
-    _show(window, title)
-    with get_client(sync_client=True) as client:
-        # No process belongs to the run any more: so Cancel need not wait for one to end.
-        none = {"infrastructure_pid": ""}
-        client.request("PATCH", "/flow_runs/{id}", path_params={"id": UUID(flow_run_id)}, json=none)
-        state = schedule(client, UUID(flow_run_id), window.end, f"Recording {title} until {clock(window.end)}")
+    try:
+        if memory.save():
+            _show(window, title)
+            state = _hand_over(memory.prefect, UUID(flow_run_id), window, title)
+        else:
+            state = None
+    except (httpx.HTTPError, PrefectException, RuntimeError) as error:
+        get_logger().warning("The run cannot be parked: %s", error)
+        state = None
+    if state is None:
+        get_logger().warning("Waiting in this process")
+        return
     get_logger().info("No process is held until then")
     raise Pause(state=state)
+
+
+def _hand_over(client: SyncPrefectClient, flow_run_id: UUID, window: Window, title: str) -> State[Any]:
+    # No process belongs to the run any more: so Cancel need not wait for one to end.
+    none = {"infrastructure_pid": ""}
+    client.request("PATCH", "/flow_runs/{id}", path_params={"id": flow_run_id}, json=none)
+    return schedule(client, flow_run_id, window.end, f"Recording {title} until {clock(window.end)}")
 
 
 def schedule(client: SyncPrefectClient, flow_run_id: UUID, at: datetime, message: str) -> State[Any]:
