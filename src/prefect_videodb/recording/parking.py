@@ -37,24 +37,37 @@ def park(flow_run_id: str, window: Window, title: str) -> NoReturn:
         PrefectException: Prefect did not take it, or is away.
     """
     _show(window, title)
+    leave(flow_run_id, window.end, f"Recording {title} until {clock(window.end)}")
+
+
+def leave(flow_run_id: str, at: datetime, message: str, name: str = PARKED) -> NoReturn:
+    """Leave this execution; the next one begins then. `name` is what the UI calls the state meanwhile.
+
+    Raises:
+        Pause: how Prefect's engine lets a run go without ending it.
+        RuntimeError: Prefect did not accept it: the run ended meanwhile.
+        httpx.HTTPError, PrefectException: Prefect is away.
+    """
     with get_client(sync_client=True) as client:
         # No process belongs to the run any more: so Cancel need not wait for one to end.
         none = {"infrastructure_pid": ""}
         client.request("PATCH", "/flow_runs/{id}", path_params={"id": UUID(flow_run_id)}, json=none)
-        state = schedule(client, UUID(flow_run_id), window.end, f"Recording {title} until {clock(window.end)}")
+        state = schedule(client, UUID(flow_run_id), at, message, name)
     get_logger().info("No process is held until then")
     raise Pause(state=state)
 
 
-def schedule(client: SyncPrefectClient, flow_run_id: UUID, at: datetime, message: str) -> State[Any]:
+def schedule(
+    client: SyncPrefectClient, flow_run_id: UUID, at: datetime, message: str, name: str = PARKED
+) -> State[Any]:
     """Park a run, or give a parked one another time.
 
     Raises:
         RuntimeError: Prefect did not accept it: the run ended meanwhile.
     """
-    state: State[Any] = Scheduled(scheduled_time=max(at, datetime.now(UTC)), name=PARKED, message=message)
+    state: State[Any] = Scheduled(scheduled_time=max(at, datetime.now(UTC)), name=name, message=message)
     answer = client.set_flow_run_state(flow_run_id, state)
-    if answer.state is None or answer.state.name != PARKED:
+    if answer.state is None or answer.state.name != name:
         told = getattr(answer.details, "reason", None) or answer.status
         raise RuntimeError(f"the run cannot be scheduled: {told}")
     return answer.state
