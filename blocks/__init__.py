@@ -1,6 +1,7 @@
-"""What a user configures once: the account, and the sources to record."""
+"""What a user configures once: the account, the sources to record, where alerts come in."""
 
+from prefect_videodb.blocks.alert_webhook import AlertWebhook
 from prefect_videodb.blocks.credentials import VideoDBCredentials
 from prefect_videodb.blocks.source import RTStreamSource
 
-__all__ = ["RTStreamSource", "VideoDBCredentials"]
+__all__ = ["AlertWebhook", "RTStreamSource", "VideoDBCredentials"]

@@ -3,5 +3,6 @@
 from prefect_videodb.flows.change_recording import change_recording
 from prefect_videodb.flows.record_meeting import record_meeting
 from prefect_videodb.flows.stop_orphaned_streams import stop_orphaned_streams
+from prefect_videodb.flows.watch_stream import watch_stream
 
-__all__ = ["change_recording", "record_meeting", "stop_orphaned_streams"]
+__all__ = ["change_recording", "record_meeting", "stop_orphaned_streams", "watch_stream"]

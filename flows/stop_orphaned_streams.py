@@ -26,6 +26,9 @@ from prefect_videodb.recording.parking import schedule
 from prefect_videodb.recording.stream import ERROR
 from prefect_videodb.recording.text import clock, escape, link
 from prefect_videodb.tasks.streams import STOPPED, stop
+from prefect_videodb.watching.ending import clear
+from prefect_videodb.watching.leftovers import Leftover, leftovers
+from prefect_videodb.watching.life import is_watch
 
 
 class StreamReport(BaseModel):
@@ -57,7 +60,8 @@ def stop_orphaned_streams(
     Knows our streams by their name and asks Prefect for their runs. A stream is stopped when its run was deleted, has
     ended, crashed too often, is long past its end, or has been recording for a day. A crashed run that may go on is
     scheduled again instead. A parked recording whose stream was stopped or lost is woken. Streams that no recording
-    made are never touched; when Prefect cannot be asked, none is.
+    made are never touched; when Prefect cannot be asked, none is. A watch may go on for ever; one that is gone has its
+    stream stopped, and the live indexes that it left on a stream that it had adopted.
 
     Args:
         credentials: The VideoDB account: a VideoDBCredentials block, or its name.
@@ -76,15 +80,18 @@ def stop_orphaned_streams(
     now = datetime.now(UTC)
     with get_client(sync_client=True) as prefect, account.get_client() as client:
         found = list(findings(client, prefect, now, timedelta(minutes=grace_minutes)))
+        not_cleared: list[str] = []
         reports = [_report(finding, now, cost_per_minute) for finding in found]
         if not dry_run:
             for finding, report in zip(found, reports, strict=True):
                 _look_after(client, prefect, finding, report, export=export)
             _wake(client, prefect)
+            not_cleared = _clear_leftovers(client, prefect, now, timedelta(minutes=grace_minutes))
     create_markdown_artifact(
         _table(reports, dry_run=dry_run), key="videodb-recordings", description="What is recording"
     )
-    if troubles := [f"{report.rtstream_id}: {report.trouble}" for report in reports if report.trouble]:
+    troubles = [f"{report.rtstream_id}: {report.trouble}" for report in reports if report.trouble]
+    if troubles := troubles + not_cleared:
         raise VideoDBError("not everything could be looked after: " + "; ".join(troubles))
     return reports
 
@@ -115,6 +122,7 @@ def _look_after(
             _tell(finding)
             stop(client, finding.stream.id)
             get_logger().warning("Stopped stream %s: %s", finding.stream.id, finding.reason)
+            clear(client, finding.stream.id, str(finding.run_id))
             if export and _wants_export(finding.run):
                 report.video_id = request_export(client, finding.stream.id)
     except (VideoDBError, PrefectException, httpx.HTTPError, RuntimeError) as error:
@@ -124,6 +132,8 @@ def _look_after(
 
 def _wants_export(run: FlowRun | None) -> bool:
     """Say whether what was recorded is to be kept: somebody who cancels may have said that it is not."""
+    if run and is_watch(remembered(run)):
+        return False  # nobody wants the video of a camera's weeks
     options = run.parameters.get("options") if run else None
     cancelled = run is not None and run.state is not None and (run.state.is_cancelled() or run.state.is_cancelling())
     return not (cancelled and isinstance(options, dict) and options.get("export_when_cancelled") is False)
@@ -141,6 +151,28 @@ def _tell(finding: Finding) -> None:
             {"prefect.resource.id": f"prefect.flow-run.{finding.run_id}", "prefect.resource.role": "recording"},
         ],
         payload={"reason": finding.reason},
+    )
+
+
+def _clear_leftovers(client: Client, prefect: SyncPrefectClient, now: datetime, grace: timedelta) -> list[str]:
+    """Stop the indexes that watches left on streams that are not theirs. Gives what could not be done."""
+    troubles = []
+    for leftover in leftovers(client, prefect, now, grace):
+        try:
+            _clear_leftover(client, prefect, leftover)
+        except (VideoDBError, PrefectException, httpx.HTTPError, RuntimeError) as error:
+            get_logger().error("The indexes left on stream %s could not be stopped: %s", leftover.rtstream_id, error)
+            troubles.append(f"{leftover.rtstream_id}: {type(error).__name__}: {error}")
+    return troubles
+
+
+def _clear_leftover(client: Client, prefect: SyncPrefectClient, leftover: Leftover) -> None:
+    if leftover.verdict is Verdict.GO_ON and leftover.run:
+        go_on(prefect, leftover.run)
+        return
+    clear(client, leftover.rtstream_id, str(leftover.run_id))
+    get_logger().warning(
+        "Stopped the live indexes of run %s on stream %s: %s", leftover.run_id, leftover.rtstream_id, leftover.reason
     )
 
 

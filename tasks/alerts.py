@@ -136,7 +136,7 @@ def ensure_alert(
         same = [
             alert
             for alert in client.send(alerts.list_all(rtstream_id, index_id, of=of)).alerts
-            if _definition(alert.event_id) == _definition(event_id) and plain(alert.callback_url) == url
+            if definition(alert.event_id) == definition(event_id) and plain(alert.callback_url) == url
         ]
         if not same:
             return None
@@ -154,7 +154,7 @@ def ensure_alert(
         return adopted_or_created(look, lambda: client.send(call))
 
 
-def _definition(event_id: str | None) -> str | None:
+def definition(event_id: str | None) -> str | None:
     """Read an event's id without the prefix that a firing puts before it."""
     return None if event_id is None else event_id.removeprefix(_PREFIX)
 

@@ -15,7 +15,7 @@ from prefect_videodb.tasks._ensure import adopted_or_created
 from prefect_videodb.tasks._options import OPERATION
 
 STOPPED = "stopped"
-_RUNNING = frozenset({"running", "connected"})
+RUNNING = frozenset({"running", "connected"})
 _TYPES = {"visuals": indexes.VISUALS, "audio": indexes.AUDIO}
 
 
@@ -425,5 +425,5 @@ def _act(credentials: VideoDBCredentials, call: Call[None], rtstream_id: str, in
         try:
             client.send(call)
         except InvalidRequest:
-            if (client.send(indexes.get(rtstream_id, index_id)).status in _RUNNING) != runs:
+            if (client.send(indexes.get(rtstream_id, index_id)).status in RUNNING) != runs:
                 raise

@@ -33,6 +33,14 @@ def window(ends_in: timedelta) -> dict[str, str]:
 SOON = window(timedelta(minutes=5))
 
 
+def watch(due_in: timedelta) -> dict[str, str]:
+    return {"kind": "watch", "due_by": (NOW + due_in).isoformat()}
+
+
+DUE, OVERDUE = watch(timedelta(minutes=5)), watch(timedelta(minutes=-40))
+HALF_AN_HOUR = timedelta(minutes=30)
+
+
 @pytest.mark.parametrize(
     ("recording", "verdict", "reason"),
     [
@@ -52,6 +60,13 @@ SOON = window(timedelta(minutes=5))
         (run(Running(), window(timedelta(minutes=-9))), Verdict.RECORDING, ""),
         (run(Running(), window(timedelta(minutes=-11))), Verdict.STOP, "planned end"),
         (run(Scheduled(name="Recording"), window(timedelta(minutes=-11))), Verdict.STOP, "planned end"),
+        (run(Running(), DUE, since=timedelta(days=40)), Verdict.RECORDING, "watched"),
+        (run(Scheduled(name="Watching"), OVERDUE, since=HALF_AN_HOUR), Verdict.RECORDING, "watched"),
+        (run(Running(), OVERDUE, since=timedelta(minutes=1)), Verdict.RECORDING, "watched"),
+        (run(Running(), OVERDUE, since=HALF_AN_HOUR), Verdict.GO_ON, "looks no more"),
+        (run(Running(), OVERDUE, since=HALF_AN_HOUR, deployed=False), Verdict.STOP, "looks no more"),
+        (run(Running(), DUE | window(timedelta(minutes=-11))), Verdict.STOP, "planned end"),
+        (run(Cancelled(), DUE), Verdict.STOP, "cancelled"),
     ],
 )
 def test_a_stream_is_judged_by_its_run(recording: FlowRun | None, verdict: Verdict, reason: str) -> None:
@@ -64,3 +79,4 @@ def test_nothing_records_for_longer_than_a_day() -> None:
     made = NOW - timedelta(hours=25)
     assert judge(run(Running()), made, NOW, GRACE)[0] is Verdict.STOP
     assert judge(run(Running()), None, NOW, GRACE)[0] is Verdict.RECORDING
+    assert judge(run(Running(), DUE), made, NOW, GRACE)[0] is Verdict.RECORDING  # a watch may

@@ -10,7 +10,8 @@ from prefect.exceptions import PrefectException
 
 from prefect_videodb._logging import get_logger
 from prefect_videodb.recording.memory import label, remembered
-from prefect_videodb.recording.parking import schedule
+from prefect_videodb.recording.parking import PARKED, schedule
+from prefect_videodb.watching.life import WATCHING, is_watch
 
 # What kills a recording so often will kill it again; then its stream is stopped.
 MOST_CRASHES = 5
@@ -51,4 +52,5 @@ def go_on(client: SyncPrefectClient, run: FlowRun) -> None:
     """
     # Counted first: killed after this line, it is tried less often, never more.
     client.update_flow_run_labels(run.id, label(crashes=str(crashes(run) + 1)))
-    schedule(client, run.id, datetime.now(UTC) + _PAUSE, f"Crashed, goes on (try {crashes(run) + 1} of {MOST_CRASHES})")
+    told = f"Crashed, goes on (try {crashes(run) + 1} of {MOST_CRASHES})"
+    schedule(client, run.id, datetime.now(UTC) + _PAUSE, told, WATCHING if is_watch(remembered(run)) else PARKED)

@@ -7,7 +7,7 @@ from typing import Self, TypeVar, cast
 from prefect.blocks.core import Block
 from pydantic import SecretStr
 
-from prefect_videodb.blocks import RTStreamSource, VideoDBCredentials
+from prefect_videodb.blocks import AlertWebhook, RTStreamSource, VideoDBCredentials
 from prefect_videodb.client import API_KEY_VARIABLE
 from prefect_videodb.errors import ConfigurationError
 from prefect_videodb.recording.models import Window
@@ -54,6 +54,15 @@ def load_source(given: object) -> RTStreamSource:
             )
         return RTStreamSource(url=SecretStr(given))
     return _load(RTStreamSource, given)
+
+
+def load_webhook(given: object) -> AlertWebhook:
+    """Give the place where alerts come in: a block as it is, or the one of this name.
+
+    Raises:
+        ConfigurationError: there is no such block.
+    """
+    return _load(AlertWebhook, given)
 
 
 def _load(kind: type[_B], given: object) -> _B:

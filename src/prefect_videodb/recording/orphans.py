@@ -23,6 +23,7 @@ from prefect_videodb.recording.ownership import owner
 from prefect_videodb.recording.parking import PARKED, is_parked
 from prefect_videodb.recording.text import as_moment
 from prefect_videodb.tasks.streams import STOPPED, all_streams
+from prefect_videodb.watching.life import is_overdue, is_watch
 
 RECORD_MEETING = "record-meeting"
 # A run that is being cancelled, or that crashed, is looked after by its worker first.
@@ -117,9 +118,20 @@ def _alive(
     window = planned_window(remembered(run))
     if window and now > window.end + grace:
         return Verdict.STOP, "its planned end is past"
+    if is_watch(remembered(run)):
+        return _watched(run, state, now, grace)
     if made and now > made + LONGEST + grace:
         return Verdict.STOP, f"it has been recording for more than {LONGEST}"
     return Verdict.RECORDING, ""
+
+
+def _watched(run: FlowRun, state: State[Any], now: datetime, grace: timedelta) -> tuple[Verdict, str]:
+    """Judge a watch, which may run for ever: but when it holds a process it looks now and then, and says when."""
+    begun_long_ago = now - state.timestamp > grace
+    if state.is_running() and begun_long_ago and is_overdue(remembered(run), now, grace):
+        verdict = Verdict.GO_ON if may_go_on(run) else Verdict.STOP
+        return verdict, "its run is said to be running, but looks no more"
+    return Verdict.RECORDING, "it is watched"
 
 
 def parked_runs(prefect: SyncPrefectClient) -> Iterator[FlowRun]:

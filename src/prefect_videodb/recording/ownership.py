@@ -82,13 +82,13 @@ def stopping(
             # After a plain refusal there is none to wait for; after anything else a `connect` may be on its way.
             refused = isinstance(error, ServiceError | ConfigurationError)
             get_logger().warning("Stopping the stream %s: %s", mark(flow_run_id), type(error).__name__)
-            with _undisturbed():
+            with undisturbed():
                 stop_streams_of(credentials, flow_run_id, settle_s=0.0 if custody.was_seen or refused else _SETTLE_S)
         raise
 
 
 @contextmanager
-def _undisturbed() -> Iterator[None]:
+def undisturbed() -> Iterator[None]:
     """Let no second Ctrl-C or SIGTERM cut the stop short. Signals reach the main thread only."""
     if threading.current_thread() is not threading.main_thread():
         yield

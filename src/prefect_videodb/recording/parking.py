@@ -5,7 +5,7 @@ the run's memory.
 """
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NoReturn
 from uuid import UUID
 
 import httpx
@@ -40,38 +40,43 @@ def park(memory: Memory, flow_run_id: str, window: Window, title: str) -> None:
     Raises:
         Pause: how Prefect's engine lets a run go without ending it.
     """
-    try:
-        if memory.save():
-            _show(window, title)
-            state = _hand_over(memory.prefect, UUID(flow_run_id), window, title)
-        else:
-            state = None
-    except (httpx.HTTPError, PrefectException, RuntimeError) as error:
-        get_logger().warning("The run cannot be parked: %s", error)
-        state = None
-    if state is None:
-        get_logger().warning("Waiting in this process")
+    if not memory.save():
+        get_logger().warning("The run cannot be parked: waiting in this process")
         return
+    try:
+        _show(window, title)
+        leave(memory.prefect, flow_run_id, window.end, f"Recording {title} until {clock(window.end)}")
+    except (httpx.HTTPError, PrefectException, RuntimeError) as error:
+        get_logger().warning("The run cannot be parked, waiting in this process: %s", error)
+
+
+def leave(client: SyncPrefectClient, flow_run_id: str, at: datetime, message: str, name: str = PARKED) -> NoReturn:
+    """Leave this execution; the next one begins then. `name` is what the UI calls the state meanwhile.
+
+    Raises:
+        Pause: how Prefect's engine lets a run go without ending it.
+        RuntimeError: Prefect did not accept it: the run ended meanwhile.
+        httpx.HTTPError, PrefectException: Prefect is away.
+    """
+    # No process belongs to the run any more: so Cancel need not wait for one to end.
+    none = {"infrastructure_pid": ""}
+    client.request("PATCH", "/flow_runs/{id}", path_params={"id": UUID(flow_run_id)}, json=none)
+    state = schedule(client, UUID(flow_run_id), at, message, name)
     get_logger().info("No process is held until then")
     raise Pause(state=state)
 
 
-def _hand_over(client: SyncPrefectClient, flow_run_id: UUID, window: Window, title: str) -> State[Any]:
-    # No process belongs to the run any more: so Cancel need not wait for one to end.
-    none = {"infrastructure_pid": ""}
-    client.request("PATCH", "/flow_runs/{id}", path_params={"id": flow_run_id}, json=none)
-    return schedule(client, flow_run_id, window.end, f"Recording {title} until {clock(window.end)}")
-
-
-def schedule(client: SyncPrefectClient, flow_run_id: UUID, at: datetime, message: str) -> State[Any]:
+def schedule(
+    client: SyncPrefectClient, flow_run_id: UUID, at: datetime, message: str, name: str = PARKED
+) -> State[Any]:
     """Park a run, or give a parked one another time.
 
     Raises:
         RuntimeError: Prefect did not accept it: the run ended meanwhile.
     """
-    state: State[Any] = Scheduled(scheduled_time=max(at, datetime.now(UTC)), name=PARKED, message=message)
+    state: State[Any] = Scheduled(scheduled_time=max(at, datetime.now(UTC)), name=name, message=message)
     answer = client.set_flow_run_state(flow_run_id, state)
-    if answer.state is None or answer.state.name != PARKED:
+    if answer.state is None or answer.state.name != name:
         told = getattr(answer.details, "reason", None) or answer.status
         raise RuntimeError(f"the run cannot be scheduled: {told}")
     return answer.state

@@ -35,23 +35,23 @@ def wait_out(window: Window, title: str, is_over: Callable[[], bool], planned_en
         is_over: asked every 15 s; True ends the wait, because the stream no longer records.
         planned_end: asked as often; gives the end of the window, which somebody may have moved.
     """
-    deadline = _now() + (window.end - datetime.now(UTC)).total_seconds()
-    next_look = _now() + _LOOK_EVERY_S
+    deadline = steady_now() + (window.end - datetime.now(UTC)).total_seconds()
+    next_look = steady_now() + _LOOK_EVERY_S
     progress = Progress(window, title)
     with _showing(progress, lambda: deadline):
-        while (left_s := deadline - _now()) > 0:
-            if _now() >= next_look:
+        while (left_s := deadline - steady_now()) > 0:
+            if steady_now() >= next_look:
                 if is_over():
                     return
                 if (end := planned_end()) != window.end:
                     window = Window(start=window.start, end=end)
-                    deadline = _now() + (end - datetime.now(UTC)).total_seconds()
+                    deadline = steady_now() + (end - datetime.now(UTC)).total_seconds()
                     progress.move(window)
-                next_look = _now() + _LOOK_EVERY_S
+                next_look = steady_now() + _LOOK_EVERY_S
             time.sleep(min(_TICK_S, left_s))
 
 
-def _now() -> float:
+def steady_now() -> float:
     """Read a clock that no one sets and that, where there is one, goes on while the machine is suspended."""
     boot_time = getattr(time, "CLOCK_BOOTTIME", None)
     return time.monotonic() if boot_time is None else time.clock_gettime(boot_time)
@@ -67,7 +67,7 @@ def _showing(progress: "Progress", deadline: Callable[[], float]) -> Iterator[No
 
     def show() -> None:
         while not ended.is_set():
-            progress.show(max(0.0, deadline() - _now()))
+            progress.show(max(0.0, deadline() - steady_now()))
             ended.wait(_SHOW_EVERY_S)
         progress.show(0.0)
 

@@ -1,0 +1,67 @@
+"""Tell people what happened to a watch: in the log, as an event to hang automations on, in an artifact."""
+
+import hashlib
+
+import httpx
+from prefect.artifacts import create_markdown_artifact
+from prefect.events import emit_event
+from prefect.exceptions import PrefectException
+
+from prefect_videodb._logging import get_logger
+from prefect_videodb.recording.text import clock, escape
+from prefect_videodb.watching.models import StreamWatch, Trouble, Watch
+
+
+def tell(trouble: Trouble, *, rtstream_id: str, name: str, flow_run_id: str) -> None:
+    """Log a trouble, and emit it as the event `videodb.watch.trouble` of the stream."""
+    get_logger().warning("The %s %s: %s", trouble.part.value, trouble.found, trouble.done)
+    emit_event(
+        event="videodb.watch.trouble",
+        resource={"prefect.resource.id": f"videodb.rtstream.{rtstream_id}", "prefect.resource.name": name},
+        related=[{"prefect.resource.id": f"prefect.flow-run.{flow_run_id}", "prefect.resource.role": "watch"}],
+        payload=trouble.model_dump(mode="json"),
+    )
+
+
+def digest(text: str) -> str:
+    """Tell whether an artifact is what was shown before, in few letters."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def publish(text: str, name: str) -> None:
+    """Show the artifact. What only shows must not end a watch: when Prefect is away, the log says so."""
+    try:
+        create_markdown_artifact(text, key="stream-watch", description=f"Watch of {escape(name)}")
+    except (httpx.HTTPError, PrefectException) as error:
+        get_logger().warning("The watch could not be shown: %s", error)
+
+
+def markdown(watch: StreamWatch, *, is_over: bool, until: str) -> str:
+    """Write a watch up: what is watched for, and what was not as it should be."""
+    stream = f"Stream {escape(watch.rtstream_id)}" + (", adopted: it is left running" if watch.adopted else "")
+    if is_over:
+        time = f"Watched from {clock(watch.start)} to {clock(watch.end)} ({watch.ended_by})."
+    else:
+        time = f"Watched since {clock(watch.start)}, until {until}. Cancel the run to end it."
+    lines = [f"# {escape(watch.name)}", "", time, "", f"{stream}.", "", *_watches(watch.watches), ""]
+    return "\n".join([*lines, *_troubles(watch.troubles)])
+
+
+def _watches(watches: list[Watch]) -> list[str]:
+    rows = [
+        f"| {escape(one.label)} | {escape(one.prompt)} | {one.kind}, {one.batch_s:g} s | {escape(one.route)} |"
+        for one in watches
+    ]
+    return ["| label | watches for | kind and batch | route |", "| --- | --- | --- | --- |", *rows]
+
+
+def _troubles(troubles: list[Trouble]) -> list[str]:
+    if not troubles:
+        return ["Nothing was amiss."]
+    rows = [
+        f"| {clock(trouble.at)} | {clock(trouble.since) if trouble.since else ''} | {trouble.part.value} "
+        f"{escape(trouble.found)} | {escape(trouble.done)} |"
+        for trouble in reversed(troubles)
+    ]
+    head = ["## What was amiss", "", "| noticed | in order until | what | what was done |", "| --- | --- | --- | --- |"]
+    return [*head, *rows, "", "In between, something may have gone unnoticed."]
