@@ -36,7 +36,14 @@ from prefect_videodb.recording.parts import began_last, earlier_parts, gaps, rem
 from prefect_videodb.recording.report import publish
 from prefect_videodb.recording.shots import as_shots, clip_parts, hits, in_order_of_time
 from prefect_videodb.recording.steps import Steps
-from prefect_videodb.recording.stream import ERROR, Watch, export_recording, make_sure_it_ingests, playback_links
+from prefect_videodb.recording.stream import (
+    ERROR,
+    Watch,
+    export_recording,
+    make_sure_it_ingests,
+    playback_links,
+    wait_for_room,
+)
 from prefect_videodb.recording.text import as_moment, clock, one_line
 from prefect_videodb.recording.waiting import wait_out
 from prefect_videodb.tasks import (
@@ -180,6 +187,8 @@ def _connect(run: _Run, plan: Plan, custody: Custody) -> str:
         began = _began_earlier(run)
         custody.may_run = began is not None
         if began is None:
+            if run.options.most_streams:
+                wait_for_room(run.account, run.options.most_streams, run.options.start_timeout_s)
             now = datetime.now(UTC)
             plan.window(now)  # a meeting that is over is refused before anything is billed
             run.memory.remember(asked_at=now.isoformat())

@@ -28,6 +28,8 @@ from prefect_videodb.watching.life import is_overdue, is_watch
 RECORD_MEETING = "record-meeting"
 # A run that is being cancelled, or that crashed, is looked after by its worker first.
 _SETTLE = timedelta(minutes=1)
+# Nobody waits longer for a source; a run that still has not planned its end is gone.
+_LONGEST_START = timedelta(hours=1)
 _PAGE = 200
 
 
@@ -122,6 +124,8 @@ def _alive(
         return _watched(run, state, now, grace)
     if made and now > made + LONGEST + grace:
         return Verdict.STOP, f"it has been recording for more than {LONGEST}"
+    if made and window is None and now > made + _LONGEST_START + grace:
+        return Verdict.STOP, "its recording never began"
     return Verdict.RECORDING, ""
 
 

@@ -49,6 +49,24 @@ def make_sure_it_ingests(credentials: VideoDBCredentials, rtstream_id: str, time
                 get_logger().warning("The stream could not be looked at, looking again: %s", error)
 
 
+def wait_for_room(credentials: VideoDBCredentials, most_streams: int, timeout_s: float) -> None:
+    """Wait until fewer streams of the account are connected.
+
+    Raises:
+        VideoDBError: there is no room after `timeout_s` seconds.
+    """
+    deadline = time.monotonic() + timeout_s
+    with credentials.get_client() as client:
+        while (connected := client.send(streams.list_page(limit=1, status=CONNECTED)).count or 0) >= most_streams:
+            if time.monotonic() >= deadline:
+                raise VideoDBError(
+                    f"{connected} streams are connected, and at most {most_streams} may be: stop one, or raise "
+                    "`most_streams`"
+                )
+            get_logger().info("%d streams are connected, waiting for one to end", connected)
+            time.sleep(_START_AGAIN_S)
+
+
 class Watch:
     """Look now and then at a stream that should be recording."""
 
