@@ -19,7 +19,7 @@ from prefect_videodb.blocks import VideoDBCredentials
 from prefect_videodb.client import Client
 from prefect_videodb.client.models import RTStream
 from prefect_videodb.errors import AuthenticationError, ConfigurationError, ServiceError, VideoDBError
-from prefect_videodb.tasks.streams import STOPPED, find_streams, stop
+from prefect_videodb.tasks.streams import STOPPED, find_streams, list_all_rtstreams, stop
 
 _MARK = re.compile(r"\[prefect-videodb ([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})\]$")
 _LONGEST_TITLE = 120
@@ -146,8 +146,11 @@ def _stop_running(client: Client, flow_run_id: str) -> list[str]:
 
 def streams_of(credentials: VideoDBCredentials, flow_run_id: str) -> list[RTStream]:
     """Give the streams that a flow run made."""
-    with credentials.get_client() as client:
-        return _streams_of(client, flow_run_id)
+    return [
+        stream
+        for stream in list_all_rtstreams(credentials, name=flow_run_id)
+        if owner(stream.name) == UUID(flow_run_id)
+    ]
 
 
 def _streams_of(client: Client, flow_run_id: str) -> list[RTStream]:

@@ -115,7 +115,7 @@ def identity(alert: Alert, route: str) -> str:
     if start is not None and end is not None:
         # Seconds of a stream are the same in every stream.
         stream = alert.stream if max(start, end) < _FIRST_MOMENT else None
-        parts = [route, event, stream, round(start * 1000), round(end * 1000)]
+        parts: list[Any] = [route, event, stream, round(start * 1000), round(end * 1000)]
     elif found := _MANIFEST.search(alert.stream_url or ""):
         parts = [route, event, found[0]]
     else:

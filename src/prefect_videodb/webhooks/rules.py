@@ -43,7 +43,8 @@ class Rules(BaseModel):
         """Say whether a token is valid, in the same time whatever it is."""
         found = digest(token)
         # Each is compared, so that the time does not tell which one it is.
-        return any([hmac.compare_digest(found, valid) for valid in self.token_digests])
+        same = [hmac.compare_digest(found, valid) for valid in self.token_digests]
+        return any(same)
 
     def of(self, route: str) -> AlertRoute:
         """Give a route; one that is not described starts the deployment that carries its tag."""

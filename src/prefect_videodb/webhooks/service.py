@@ -76,7 +76,7 @@ class Service:
         if self.only != "dispatcher":
             receiver = Receiver(inbox, lambda: known.rules, dispatcher.wake)
             parts.append(asyncio.create_task(self._listen(receiver, ended)))
-        # A part that ends by itself has failed: then the others end too, and whoever looks after the process begins anew.
+        # A part that ends by itself has failed: the others end too, and whoever looks after the process begins anew.
         await asyncio.wait([*parts, asyncio.create_task(ended.wait())], return_when=asyncio.FIRST_COMPLETED)
         ended.set()
         dispatcher.wake()
@@ -130,8 +130,8 @@ class _Known:
             self._rules = await asyncio.to_thread(self._inbox.rules)
             if self._rules is None:
                 raise ConfigurationError(
-                    f"Prefect cannot be asked for the AlertWebhook block {self._webhook!r} ({type(error).__name__}), and "
-                    "this inbox has never seen it: is PREFECT_API_URL right?"
+                    f"Prefect cannot be asked for the AlertWebhook block {self._webhook!r} ({type(error).__name__}), "
+                    "and this inbox has never seen it: is PREFECT_API_URL right?"
                 ) from None
             logger.warning("Prefect is away (%s): going on with what was last known", type(error).__name__)
 
