@@ -25,7 +25,11 @@ def _label(value: Any) -> str:
 
 
 def _time(value: Any) -> Any:
-    return value if isinstance(value, str | int | float) and not isinstance(value, bool) else None
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return None
+    with suppress(OverflowError):
+        return value if isinstance(value, str) else float(value)
+    return None
 
 
 Time = Annotated[str | float | None, BeforeValidator(_time)]

@@ -3,7 +3,7 @@
 import json
 from typing import Annotated, Any, NoReturn
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from prefect_videodb.client.models.frames import AlertFrame
 from prefect_videodb.client.models.reading import Object, Text
@@ -47,7 +47,13 @@ def decode(body: bytes) -> Alert | LifecycleEvent:
         Malformed: it is no JSON object.
         Unknown: it is one, and neither an alert nor a lifecycle event.
     """
-    told = _object(body)
+    try:
+        return _read(_object(body))
+    except ValidationError:
+        raise Unknown("what it holds cannot be read") from None
+
+
+def _read(told: dict[str, Any]) -> Alert | LifecycleEvent:
     event = told.get("event")
     if (isinstance(event, str) and event.startswith(_SESSION)) or "capture_session_id" in told:
         return LifecycleEvent.model_validate(told)

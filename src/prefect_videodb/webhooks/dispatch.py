@@ -22,6 +22,7 @@ from prefect.exceptions import ObjectNotFound, PrefectException
 from prefect_videodb.webhooks.inbox import KEEP_S, Inbox, Waiting
 from prefect_videodb.webhooks.rules import AlertRoute, Rules
 
+_AWAY = httpx.HTTPError | PrefectException | OSError
 TAG = "videodb-alerts:"
 _MOST_AT_ONCE = 200
 _FIRST_PAUSE_S = 0.5
@@ -61,7 +62,7 @@ class Dispatcher:
                 async with get_client() as prefect:
                     pause_s = _FIRST_PAUSE_S
                     await self._run(prefect, ended)
-            except (httpx.HTTPError, PrefectException, RuntimeError, OSError) as error:
+            except (httpx.HTTPError, PrefectException, OSError, RuntimeError) as error:
                 logger.warning("%s; what waits is tried again in %.1f s", _told(error), pause_s)
                 with suppress(TimeoutError):
                     await asyncio.wait_for(ended.wait(), pause_s)
@@ -120,7 +121,7 @@ class Dispatcher:
                 return True
             try:
                 await self._make_run(prefect, letter)
-            except (httpx.HTTPError, PrefectException, NothingToStart, OSError) as error:
+            except Exception as error:  # noqa: BLE001 - whatever is wrong with one letter, it waits, and others go on
                 all_made = False
                 trouble = f"route {letter.route}: {_told(error)}"
                 logger.warning("%s; it waits, and is tried again", trouble)
@@ -204,9 +205,9 @@ def _plain(text: str) -> str:
 
 def _concerns_it_alone(error: Exception) -> bool:
     """Say whether Prefect refused this letter's run, and not all of them: its parameters do not fit the flow."""
-    if not isinstance(error, httpx.HTTPStatusError):
-        return False
-    return error.response.status_code in {400, 409, 422}
+    if isinstance(error, httpx.HTTPStatusError):
+        return error.response.status_code in {400, 409, 422, 500}
+    return not isinstance(error, _AWAY | NothingToStart)
 
 
 def _told(error: Exception) -> str:
@@ -215,4 +216,6 @@ def _told(error: Exception) -> str:
     if isinstance(error, httpx.HTTPStatusError):
         fits = " (does the flow take this parameter?)" if _concerns_it_alone(error) else ""
         return f"Prefect answered {error.response.status_code}{fits}"
-    return f"Prefect cannot be reached ({type(error).__name__})"
+    if isinstance(error, _AWAY):
+        return f"Prefect cannot be reached ({type(error).__name__})"
+    return f"no flow run can be made of it ({type(error).__name__})"

@@ -28,6 +28,7 @@ _ADDRESS = re.compile(rf"/{PATH}/(?P<route>[A-Za-z0-9][A-Za-z0-9._-]{{0,63}})/(?
 # The longest alert ever seen had a few thousand bytes.
 _LONGEST_BODY = 256 * 1024
 _BODY_WITHIN_S = 10.0
+_LARGEST = 2**53
 _LATER = {"retry-after": "5"}
 logger = logging.getLogger(__name__)
 
@@ -126,7 +127,7 @@ class Receiver:
         except Unknown as unknown:
             logger.warning("Route %s was sent what is not known; it is kept as a dead letter", route)
             return DeadLetter(route, str(unknown), body)
-        return _letter(told, route, body, rules.of(route).cooldown_s)
+        return _kept(told, route, body, rules.of(route).cooldown_s)
 
     def _within_rate(self, route: str, rules: Rules) -> None:
         per_minute = rules.of(route).per_minute
@@ -144,12 +145,32 @@ class Receiver:
             raise Refused(503, "cannot be kept now, send it again", _LATER) from error
 
 
+def _kept(told: Alert | LifecycleEvent, route: str, body: bytes, cooldown_s: float) -> Letter | DeadLetter:
+    try:
+        return _letter(told, route, body, cooldown_s)
+    except (ValueError, RecursionError):  # nested too deeply, or circular for whoever writes it down
+        return DeadLetter(route, "what it holds cannot be written down", body)
+
+
 def _letter(told: Alert | LifecycleEvent, route: str, body: bytes, cooldown_s: float) -> Letter:
-    kept = told.model_dump(mode="json", exclude_none=True) | {"route": route}
+    kept = storable(told.model_dump(mode="json", exclude_none=True)) | {"route": route}
     if isinstance(told, Alert):
         kept |= {"rtstream_id": told.stream} if told.stream else {}
         return Letter(identity(told, route), route, "alert", kept, body, cooldown_s)
     return Letter(identity_of_stage(told, route), route, "lifecycle", kept, body)
+
+
+def storable(value: Any) -> Any:
+    """Make of what came what every database can hold: no half characters, no NUL, no number of a thousand digits."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode().replace("\x00", "\ufffd")
+    if isinstance(value, dict):
+        return {storable(str(key)): storable(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [storable(inner) for inner in value]
+    if isinstance(value, int) and abs(value) > _LARGEST:
+        return float(value) if abs(value) < _LARGEST**4 else str(value)
+    return value
 
 
 class _Gone(Exception):

@@ -1,0 +1,155 @@
+"""A webhook service in a process of its own, a deployment that its alerts start, bodies in the recorded shapes."""
+
+import json
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from prefect import flow
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import FlowRun
+from pydantic import SecretStr
+
+from prefect_videodb.blocks import AlertWebhook
+from prefect_videodb.webhooks.rules import AlertRoute
+from tests.support.processes import stopped, wait_for
+
+ROOT = Path(__file__).resolve().parents[2]
+TOKEN = "tok-0123456789-abcdefghij"
+OLD_TOKEN = "old-0123456789-abcdefghij"
+
+RECORDED: dict[str, Any] = {
+    "event_id": "event-3adc40d26d6fed0d",
+    "label": "door_opened",
+    "confidence": 0.95,
+    "explanation": "The door is open.\nSomebody came in.",
+    "timestamp": "2025-05-28T23:36:39.979133+00:00",
+    "start_time": "2025-05-29T05:06:36.612197+05:30",
+    "end_time": "2025-05-29T05:06:46.612197+05:30",
+    "stream_url": "https://rt.stream.videodb.io/manifests/rts-019711a0-0fde-7911-b282-25bc0b4ecf65/"
+    "1748475396000000-1748475407000000.m3u8",
+}
+
+
+def firing(number: int, **fields: Any) -> dict[str, Any]:
+    """Give the alert of another moment."""
+    start = 1_748_475_396.0 + 10 * number
+    return RECORDED | {"start_time": start, "end_time": start + 10} | fields
+
+
+@flow(name="take-alert")
+def take_alert(alert: dict[str, Any], extra: str = "") -> str:
+    """Do nothing: what is tested is that it is started."""
+    return f"{alert['label']}{extra}"
+
+
+@dataclass
+class Service:
+    """The process, and how to reach it."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+    token: str = TOKEN
+    base_url: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        wait_for("it listens", self._address)
+        self.base_url = str(self._address())
+
+    def _address(self) -> str | None:
+        found = re.search(r"received at (http://[^/]+)/", self.log.read_text())
+        if self.process.poll() is not None:
+            raise RuntimeError(self.log.read_text())
+        return found[1] if found else None
+
+    def url(self, route: str = "door", token: str | None = None) -> str:
+        return f"{self.base_url}/videodb/{route}/{token or self.token}"
+
+    def post(self, body: Any, route: str = "door", token: str | None = None, **options: Any) -> httpx.Response:
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        headers = {"content-type": "application/json"} | options.pop("headers", {})
+        return httpx.post(self.url(route, token), content=content, headers=headers, timeout=30.0, **options)
+
+    def health(self) -> dict[str, Any]:
+        answer: dict[str, Any] = httpx.get(f"{self.base_url}/healthz", timeout=30.0).raise_for_status().json()
+        return answer
+
+
+@contextmanager
+def running_service(
+    inbox: Path, log: Path, *, port: int = 0, webhook: str = "default", only: str = ""
+) -> Iterator[Any]:
+    """Run the service; gives it, or its process alone where it does not listen."""
+    command = [sys.executable, "-m", "prefect_videodb.webhooks", "--webhook", webhook, "--inbox", str(inbox)]
+    command += ["--port", str(port)] + (["--only", only] if only else [])
+    log.write_bytes(b"")
+    with log.open("ab") as output:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output, start_new_session=True)
+    with stopped(process):
+        yield process if only == "dispatcher" else Service(process, log)
+
+
+@pytest.fixture
+def webhook(prefect_api: str) -> AlertWebhook:
+    """Save the block, and deploy the flow that its routes start."""
+    assert prefect_api
+    block = AlertWebhook(
+        base_url="https://hooks.example",
+        token=SecretStr(TOKEN),
+        previous_token=SecretStr(OLD_TOKEN),
+        routes={"quiet": AlertRoute(cooldown_s=3600), "slow": AlertRoute(per_minute=2)},
+    )
+    block.save("default", overwrite=True)
+    return block
+
+
+@pytest.fixture
+def deployed(webhook: AlertWebhook) -> Iterator[str]:
+    assert webhook
+    with get_client(sync_client=True) as client:
+        flow_id = client.create_flow(take_alert)
+        deployment_id = client.create_deployment(
+            flow_id, "alerts", tags=["videodb-alerts:door", "videodb-alerts:quiet"], enforce_parameter_schema=False
+        )
+        yield str(deployment_id)
+        client.delete_deployment(deployment_id)
+
+
+@pytest.fixture
+def service(webhook: AlertWebhook, tmp_path: Path) -> Iterator[Service]:
+    assert webhook
+    with running_service(tmp_path / "inbox.sqlite", tmp_path / "service.log") as running:
+        yield running
+
+
+def runs_of(deployment_id: str) -> list[FlowRun]:
+    """Give all runs of a deployment, in the order in which they were created."""
+    found: list[FlowRun] = []
+    with get_client(sync_client=True) as client:
+        while True:
+            body = {
+                "deployments": {"id": {"any_": [deployment_id]}},
+                "limit": 200,
+                "offset": len(found),
+                "sort": "START_TIME_ASC",
+            }
+            page = client.request("POST", "/flow_runs/filter", json=body).json()
+            found += [FlowRun.model_validate(run) for run in page]
+            if len(page) < 200:
+                return sorted(found, key=lambda run: run.created or run.expected_start_time or 0)
+
+
+def wait_for_runs(deployment_id: str, count: int, timeout_s: float = 120.0) -> list[FlowRun]:
+    wait_for(f"{count} runs", lambda: len(runs_of(deployment_id)) >= count, timeout_s)
+    time.sleep(0.5)  # one too many would come now
+    runs = runs_of(deployment_id)
+    assert len(runs) == count
+    return runs

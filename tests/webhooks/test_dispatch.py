@@ -1,0 +1,126 @@
+"""From an accepted alert to one flow run, whatever happens to the service and to Prefect meanwhile."""
+
+import signal
+from pathlib import Path
+from typing import Any
+
+import httpx
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import FlowRun
+
+from prefect_videodb.blocks import AlertWebhook
+from tests.support.processes import wait_for
+from tests.webhooks.conftest import (
+    RECORDED,
+    TOKEN,
+    Service,
+    firing,
+    running_service,
+    runs_of,
+    take_alert,
+    wait_for_runs,
+)
+
+
+def test_an_alert_becomes_one_run_with_the_alert_as_its_parameter(service: Service, deployed: str) -> None:
+    for _ in range(3):
+        assert service.post(RECORDED).is_success
+    [run] = wait_for_runs(deployed, 1)
+    alert = run.parameters["alert"]
+    assert alert["label"] == "door_opened"
+    assert alert["rtstream_id"] == "rts-019711a0-0fde-7911-b282-25bc0b4ecf65"
+    assert alert["route"] == "door"
+    assert run.name.startswith("door_opened-")
+    assert TOKEN not in run.model_dump_json()
+    wait_for("nothing waits", lambda: service.health()["waiting"] == 0)
+    event = _event(run)
+    assert event["event"] == "videodb.alert.door_opened"
+    assert event["resource"]["prefect.resource.id"] == f"videodb.rtstream.{alert['rtstream_id']}"
+
+
+def test_alerts_within_the_cooldown_share_the_run_of_the_first(service: Service, deployed: str) -> None:
+    for number in range(5):
+        assert service.post(firing(number), route="quiet").is_success
+    wait_for("nothing waits", lambda: service.health()["waiting"] == 0)
+    [run] = wait_for_runs(deployed, 1)
+    wait_for("each is an event of the run", lambda: len(_events(run)) == 5)
+
+
+def test_an_alert_of_a_route_that_starts_nothing_waits_and_says_what_is_missing(
+    service: Service, deployed: str
+) -> None:
+    assert service.post(RECORDED, route="nowhere").is_success
+    assert service.post(RECORDED, route="door").is_success  # the other route goes on
+    wait_for_runs(deployed, 1)
+    wait_for("it is told", lambda: "videodb-alerts:nowhere" in str(service.health()["troubles"]))
+    with get_client(sync_client=True) as client:
+        later = client.create_deployment(client.create_flow(take_alert), "later", tags=["videodb-alerts:nowhere"])
+        wait_for_runs(str(later), 1)
+        client.delete_deployment(later)
+
+
+def test_what_was_accepted_while_prefect_was_away_is_dispatched_afterwards_in_order(
+    webhook: AlertWebhook, deployed: str, prefect_url: str, tmp_path: Path, monkeypatch: Any
+) -> None:
+    assert webhook
+    inbox, log = tmp_path / "inbox.sqlite", tmp_path / "log"
+    with running_service(inbox, log):
+        pass  # it has seen the block once
+    nowhere = "http://127.0.0.1:9/api"
+    with monkeypatch.context() as away:
+        away.setenv("PREFECT_API_URL", nowhere)
+        away.setenv("PREFECT_CLIENT_MAX_RETRIES", "0")
+        with running_service(inbox, log) as service:
+            for number in range(20):
+                assert service.post(firing(number, label=f"n{number:02}")).elapsed.total_seconds() < 5
+            assert service.health()["waiting"] == 20
+            assert runs_of(deployed) == []
+    assert prefect_url
+    with running_service(inbox, log) as service:
+        runs = wait_for_runs(deployed, 20)
+        assert [run.parameters["alert"]["label"] for run in runs] == [f"n{number:02}" for number in range(20)]
+
+
+def test_a_terminated_service_ends_quickly_and_loses_nothing(
+    webhook: AlertWebhook, deployed: str, tmp_path: Path
+) -> None:
+    assert webhook
+    inbox, log = tmp_path / "inbox.sqlite", tmp_path / "log"
+    with running_service(inbox, log) as service:
+        for number in range(30):
+            assert service.post(firing(number)).is_success
+        service.process.send_signal(signal.SIGTERM)
+        assert service.process.wait(60) == 0
+    with running_service(inbox, log):
+        wait_for_runs(deployed, 30)
+
+
+def test_the_two_parts_run_apart_on_one_inbox(webhook: AlertWebhook, deployed: str, tmp_path: Path) -> None:
+    assert webhook
+    inbox = tmp_path / "inbox.sqlite"
+    with (
+        running_service(inbox, tmp_path / "dispatcher.log", only="dispatcher"),
+        running_service(inbox, tmp_path / "receiver.log", only="receiver") as service,
+    ):
+        assert service.post(RECORDED).is_success
+        wait_for_runs(deployed, 1)
+
+
+def _events(run: FlowRun) -> list[dict[str, Any]]:
+    with get_client(sync_client=True) as client:
+        wanted = {"event": {"prefix": ["videodb."]}, "any_resource": {"id": [f"prefect.flow-run.{run.id}"]}}
+        answer = client.request("POST", "/events/filter", json={"filter": wanted, "limit": 50})
+        events: list[dict[str, Any]] = answer.json()["events"]
+        return events
+
+
+def _event(run: FlowRun) -> dict[str, Any]:
+    wait_for("the event is there", lambda: _events(run))
+    [event] = _events(run)
+    return event
+
+
+def test_health_tells_no_secret(service: Service) -> None:
+    answer = httpx.get(f"{service.base_url}/healthz")
+    assert answer.is_success
+    assert TOKEN not in answer.text

@@ -1,0 +1,167 @@
+"""The receiver, as a process: who may post, what is refused and how, what is kept."""
+
+import contextlib
+import json
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.support.processes import wait_for
+from tests.webhooks.conftest import OLD_TOKEN, RECORDED, TOKEN, Service, firing, running_service
+
+
+def test_an_alert_is_accepted_and_once_more_it_is_no_new_one(service: Service) -> None:
+    assert service.post(RECORDED).json() == {"accepted": True, "new": True}
+    assert service.post(RECORDED).json() == {"accepted": True, "new": False}
+    assert service.post(RECORDED, route="other").json()["new"] is True
+
+
+def test_both_tokens_are_valid_while_they_are_rotated(service: Service) -> None:
+    assert service.post(firing(1), token=TOKEN).status_code == 200
+    assert service.post(firing(2), token=OLD_TOKEN).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/", "/videodb", "/videodb/door", "/videodb/door/wrong", "/videodb/door/", "/docs"])
+def test_without_a_valid_token_nothing_is_told(service: Service, path: str) -> None:
+    for method in ("GET", "POST"):
+        answer = httpx.request(method, service.base_url + path, content=b"{")
+        assert (answer.status_code, answer.json()) == (401, {"detail": "unauthorized"})
+
+
+def test_a_body_without_a_token_is_not_read(service: Service) -> None:
+    """The answer comes before the body has been sent."""
+    with _connection(service) as connection:
+        connection.sendall(b"POST /videodb/door/wrong HTTP/1.1\r\nhost: x\r\ncontent-length: 100000\r\n\r\n")
+        assert b" 401 " in connection.recv(1000)
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "status"),
+    [
+        (b"{", {}, 400),
+        (b"[1]", {}, 400),
+        (b"\xff", {}, 400),
+        (b"[" * 50_000, {}, 400),
+        (b"{}", {"content-type": "text/plain"}, 415),
+        (b" " * 300_000, {}, 413),
+    ],
+)
+def test_what_is_no_alert_is_refused_with_a_clear_status(
+    service: Service, body: bytes, headers: dict[str, str], status: int
+) -> None:
+    answer = service.post(body, headers=headers)
+    assert answer.status_code == status
+    assert answer.json()["detail"]
+
+
+def test_a_body_that_is_longer_than_it_says_is_cut_off(service: Service) -> None:
+    def chunks() -> Any:
+        for _ in range(400):
+            yield b" " * 1000
+
+    with contextlib.suppress(httpx.WriteError):  # the connection is closed under it
+        answer = httpx.post(service.url(), content=chunks(), headers={"content-type": "application/json"})
+        assert answer.status_code == 413
+
+
+def test_an_object_of_an_unknown_kind_is_kept_as_a_dead_letter(service: Service) -> None:
+    assert service.post({"hello": "world"}).status_code == 200
+    assert service.health()["dead_letters"] == 1
+
+
+def test_a_route_that_is_flooded_is_told_when_to_come_again(service: Service) -> None:
+    statuses = [service.post(firing(number), route="slow") for number in range(4)]
+    assert [answer.status_code for answer in statuses] == [200, 200, 429, 429]
+    assert 1 <= int(statuses[-1].headers["retry-after"]) <= 60
+    assert service.post(firing(9)).status_code == 200  # the other routes go on
+
+
+def test_no_secret_is_in_the_log(service: Service) -> None:
+    service.post(RECORDED)
+    service.post(b"{")
+    service.post({"hello": 1})
+    httpx.post(f"{service.base_url}/videodb/door/guessed-token-0123456789")
+    assert TOKEN not in service.log.read_text()
+    assert "guessed-token" not in service.log.read_text()
+
+
+def test_a_thousand_slow_senders_do_not_stop_it(service: Service) -> None:
+    """They send a byte now and then; alerts come in beside them, and in the end they are cut off."""
+    slow: list[socket.socket] = []
+    try:
+        for number in range(1000):
+            connection = _connection(service)
+            head = f"POST {service.url().removeprefix(service.base_url)} HTTP/1.1\r\nhost: x\r\n"
+            # Half of them are slow with the head, half with the body.
+            connection.sendall(head.encode() + (b"" if number % 2 else b"content-length: 1000\r\n\r\n"))
+            slow.append(connection)
+        for number in range(20):
+            for connection in slow[::97]:
+                with contextlib.suppress(OSError):
+                    connection.sendall(b"x")
+            assert service.post(firing(number)).status_code == 200
+        wait_for("they are cut off", lambda: all(map(_is_closed, slow[:4])), 60)
+    finally:
+        for connection in slow:
+            connection.close()
+
+
+def test_a_second_process_at_the_same_port_is_told_so(service: Service, tmp_path: Path) -> None:
+    port = int(service.base_url.rpartition(":")[2])
+    with (
+        pytest.raises(RuntimeError, match="nothing can listen at"),
+        running_service(tmp_path / "other.sqlite", tmp_path / "other.log", port=port),
+    ):
+        pass
+
+
+def test_a_block_that_is_not_there_is_named(service: Service, tmp_path: Path) -> None:
+    assert service
+    with (
+        pytest.raises(RuntimeError, match="no AlertWebhook block 'nobody'"),
+        running_service(tmp_path / "other.sqlite", tmp_path / "other.log", webhook="nobody"),
+    ):
+        pass
+
+
+BODIES = st.one_of(
+    st.binary(max_size=300),
+    st.dictionaries(
+        st.sampled_from([*RECORDED, "event", "capture_session_id", "data", "status", "video_id", "x"]),
+        st.recursive(st.none() | st.booleans() | st.integers() | st.text() | st.floats(), st.lists, max_leaves=5),
+        max_size=8,
+    ).map(lambda told: json.dumps(told).encode()),
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(BODIES, st.sampled_from(["application/json", "application/json; charset=utf-8", "text/html", "", "\u00e9"]))
+def test_nothing_that_is_posted_makes_it_fail(service: Service, body: bytes, kind: str) -> None:
+    answer = service.post(body, headers={"content-type": kind.encode("latin-1")})
+    assert answer.status_code in {200, 400, 415, 429}
+    assert service.process.poll() is None
+
+
+def _connection(service: Service) -> socket.socket:
+    host, _, port = service.base_url.removeprefix("http://").rpartition(":")
+    return socket.create_connection((host, int(port)), timeout=30)
+
+
+def _is_closed(connection: socket.socket) -> bool:
+    connection.settimeout(0.1)
+    try:
+        while True:
+            if not connection.recv(1000):
+                return True
+    except TimeoutError:
+        return False
+    except OSError:
+        return True
+    finally:
+        time.sleep(0)
