@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field, HttpUrl, SecretStr, field_validator
 
 from prefect_videodb.blocks._look import DOCUMENTATION_URL, LOGO_URL
 from prefect_videodb.errors import ConfigurationError
+from prefect_videodb.webhooks.rules import AlertRoute, Rules, digest
 
 _ROUTE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SHORTEST_TOKEN = 20
@@ -44,6 +45,18 @@ class AlertWebhook(Block):
         description="At least 20 characters that nobody can guess: it is all that guards the address.",
     )
 
+    previous_token: SecretStr | None = Field(
+        default=None,
+        title="Previous token",
+        description="Still valid while alerts are moved to a new token. Empty it when they are.",
+    )
+    routes: dict[str, AlertRoute] = Field(
+        default={},
+        title="Routes",
+        description="What the alerts of a route start. A route that is not here starts the deployment that is tagged "
+        "videodb-alerts:<route>.",
+    )
+
     @field_validator("base_url")
     @classmethod
     def _leads_somewhere(cls, url: str) -> str:
@@ -52,12 +65,24 @@ class AlertWebhook(Block):
             raise ValueError("the URL looks like https://host or https://host/path, and holds no secret")
         return url.rstrip("/")
 
-    @field_validator("token")
+    @field_validator("token", "previous_token")
     @classmethod
-    def _cannot_be_guessed(cls, token: SecretStr) -> SecretStr:
-        if not re.fullmatch(rf"[A-Za-z0-9_-]{{{_SHORTEST_TOKEN},200}}", token.get_secret_value()):
+    def _cannot_be_guessed(cls, token: SecretStr | None) -> SecretStr | None:
+        if token is not None and not re.fullmatch(rf"[A-Za-z0-9_-]{{{_SHORTEST_TOKEN},200}}", token.get_secret_value()):
             raise ValueError(f"the token has at least {_SHORTEST_TOKEN} letters, digits, dashes or underscores")
         return token
+
+    @field_validator("routes")
+    @classmethod
+    def _are_names(cls, routes: dict[str, AlertRoute]) -> dict[str, AlertRoute]:
+        if not all(map(_ROUTE.fullmatch, routes)):
+            raise ValueError("a route is made of letters, digits, dots, dashes and underscores")
+        return routes
+
+    def rules(self) -> Rules:
+        """Give what the receiver goes by: the routes, and digests in place of the tokens."""
+        tokens = [self.token, *([self.previous_token] if self.previous_token else [])]
+        return Rules(token_digests=[digest(token.get_secret_value()) for token in tokens], routes=self.routes)
 
     def callback_url(self, route: str) -> SecretStr:
         """Give the address for the alerts of a route; it holds the token, and is never shown.

@@ -16,7 +16,6 @@ from pydantic import BeforeValidator, Field
 from prefect_videodb._logging import get_logger
 from prefect_videodb.blocks import VideoDBCredentials
 from prefect_videodb.errors import InvalidRequest, NotFound, VideoDBError
-from prefect_videodb.following.alert import Alert, moment
 from prefect_videodb.following.clip import clip_of
 from prefect_videodb.following.models import FollowUp, FollowUpOptions, Line
 from prefect_videodb.following.notifying import NotNotified, body, key, notify, subject
@@ -35,6 +34,7 @@ from prefect_videodb.tasks import (
     get_rtstream_transcript,
     list_rtstream_scene_indexes,
 )
+from prefect_videodb.webhooks.alert import Alert, moment
 
 # What the UI shows while a follow-up is parked.
 AWAITING = "AwaitingClip"

@@ -18,7 +18,7 @@ from prefect_videodb._logging import get_logger
 from prefect_videodb.blocks import RTStreamSource, VideoDBCredentials
 from prefect_videodb.client.models import Export
 from prefect_videodb.errors import SourceError
-from prefect_videodb.recording.crashes import go_on, may_go_on
+from prefect_videodb.recording.crashes import go_on, may_go_on, will_go_on
 from prefect_videodb.recording.endings import request_export
 from prefect_videodb.recording.inputs import (
     LONGEST,
@@ -32,11 +32,19 @@ from prefect_videodb.recording.memory import Memory
 from prefect_videodb.recording.models import Hit, Links, MeetingRecording, RecordingOptions, Window
 from prefect_videodb.recording.ownership import Custody, stop_streams_of, stopping, stream_name, streams_of
 from prefect_videodb.recording.parking import LEAST, park
+from prefect_videodb.recording.parts import began_last, earlier_parts, gaps, remember_part
 from prefect_videodb.recording.report import publish
 from prefect_videodb.recording.shots import as_shots, clip_parts, hits, in_order_of_time
 from prefect_videodb.recording.steps import Steps
-from prefect_videodb.recording.stream import Watch, export_recording, make_sure_it_ingests, playback_links
-from prefect_videodb.recording.text import clock, one_line
+from prefect_videodb.recording.stream import (
+    ERROR,
+    Watch,
+    export_recording,
+    make_sure_it_ingests,
+    playback_links,
+    wait_for_room,
+)
+from prefect_videodb.recording.text import as_moment, clock, one_line
 from prefect_videodb.recording.waiting import wait_out
 from prefect_videodb.tasks import (
     compile_clip,
@@ -130,31 +138,17 @@ def record_meeting(
         SourceError: the source could not be ingested, or delivered nothing.
         VideoDBError: the service refused or failed; see `prefect_videodb.errors`.
     """
-    run = _Run(
-        id=str(this_run.get_id()),
-        account=load_credentials(credentials),
-        source=load_source(source),
-        options=options,
-        steps=Steps(),
-        memory=Memory(str(this_run.get_id())),
-    )
-    plan = Plan.of(name or run.source.name, duration_minutes, end_time)
-
-    with stopping(run.account, run.id) as custody:
-        rtstream_id = _connect(run, plan, custody)
-        window = _record(run, plan, rtstream_id)
-        _stop(run, rtstream_id)
-        custody.is_stopped = True
-
-    recording = _export(run, plan.title, rtstream_id, window)
-    recording.ended_early = run.memory.recall("ended_early") is not None
-    try:
-        if "video" in run.source.media_types:  # there is no spoken-word index of a recording that is only sound
-            _search(run, recording, [query for query in map(one_line, queries) if query])
-    finally:  # the video is there, whatever becomes of the search
-        recording.steps_s = run.steps.spent_s
-        publish(recording)
-    return recording
+    run_id = str(this_run.get_id())
+    account, source = load_credentials(credentials), load_source(source)
+    plan = Plan.of(name or source.name, duration_minutes, end_time)
+    with Memory.of(run_id) as memory:
+        run = _Run(run_id, account, source, options, Steps(), memory)
+        with stopping(account, run_id, goes_on=lambda: will_go_on(memory.prefect, run_id)) as custody:
+            rtstream_id = _connect(run, plan, custody)
+            window = _record(run, plan, rtstream_id)
+            _stop(run, rtstream_id)
+            custody.is_stopped = True
+        return _harvest(run, plan, rtstream_id, window, queries)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,21 +172,27 @@ class _Run:
     def job_timeout_s(self) -> float:
         return self.options.job_timeout_minutes * 60
 
+    @property
+    def parks(self) -> bool:
+        return self.memory.is_of_deployment and not self.options.hold_process
+
 
 def _connect(run: _Run, plan: Plan, custody: Custody) -> str:
     """Connect, or find what an earlier execution of this run connected. Gives the stream's id."""
     if known := run.memory.recall("rtstream_id"):
         custody.may_run = custody.was_seen = True
+        _keep_window(run, plan, as_moment(run.memory.recall("asked_at")))
         return known
     with run.steps.step("connect"):
-        asked_at = run.memory.recall("asked_at")
-        custody.may_run = asked_at is not None
-        if asked_at and streams_of(run.account, run.id):
-            # An earlier execution was killed right after it connected: its window began then.
-            run.memory.remember_window(plan.window(datetime.fromisoformat(asked_at)))
-        else:
-            plan.window(datetime.now(UTC))  # a meeting that is over is refused before anything is billed
-            run.memory.remember(asked_at=datetime.now(UTC).isoformat())
+        began = _began_earlier(run)
+        custody.may_run = began is not None
+        if began is None:
+            if run.options.most_streams:
+                wait_for_room(run.account, run.options.most_streams, run.options.start_timeout_s)
+            now = datetime.now(UTC)
+            plan.window(now)  # a meeting that is over is refused before anything is billed
+            run.memory.remember(asked_at=now.isoformat())
+        _keep_window(run, plan, began)
         custody.may_run = True
         name = stream_name(plan.title, run.id)
         stream = ensure_rtstream(run.account, run.source, name, run.options.collection_id)
@@ -201,46 +201,85 @@ def _connect(run: _Run, plan: Plan, custody: Custody) -> str:
     return stream.id
 
 
+def _keep_window(run: _Run, plan: Plan, began: datetime | None) -> None:
+    """Plan the window of a stream whose execution was killed after it connected and before it wrote the window down."""
+    if began and run.memory.recall_window() is None:
+        run.memory.remember_window(plan.window(began))
+
+
+def _began_earlier(run: _Run) -> datetime | None:
+    """Tell when an earlier execution connected that was killed right after it; None when none did.
+
+    Where Prefect knows nothing of it, because it was away or its database was restored, the service does.
+    """
+    made = streams_of(run.account, run.id)
+    if not made:
+        return None
+    return as_moment(run.memory.recall("asked_at") or made[0].created_at) or datetime.now(UTC)
+
+
 def _record(run: _Run, plan: Plan, rtstream_id: str) -> Window:
     """Record until the planned end, or until somebody stops the stream. Gives the window that was recorded."""
     window = run.memory.recall_window()
-    if window and window.end <= datetime.now(UTC):
-        return window
-    if window:
-        _keep_what_was_recorded(run, plan.title, rtstream_id)
-    with run.steps.step("ingest"):
-        make_sure_it_ingests(run.account, rtstream_id, run.options.start_timeout_s)
-    if window is None:
-        window = plan.window(datetime.now(UTC))
-        run.memory.remember_window(window)
-    get_logger().info("Recording %s until %s", plan.title, clock(window.end))
-    if run.memory.is_of_deployment and not run.options.hold_process and window.end - datetime.now(UTC) >= LEAST:
-        park(run.id, window, plan.title)
-    with run.steps.step("record"):
-        is_over_early = wait_out(window, plan.title, Watch(run.account, rtstream_id).is_stopped, run.planned_end)
-    window = run.memory.recall_window() or window
-    if is_over_early:
-        window = Window(start=window.start, end=datetime.now(UTC))
-        run.memory.remember(ended_early="yes")
-        run.memory.remember_window(window)
+    while window is None or window.end > datetime.now(UTC):
+        if window and not _goes_on_recording(run, plan.title, rtstream_id, window):
+            break
+        if window is None:
+            with run.steps.step("ingest"):
+                make_sure_it_ingests(run.account, rtstream_id, run.options.start_timeout_s)
+            window = plan.window(datetime.now(UTC))
+            run.memory.remember_window(window)
+        get_logger().info("Recording %s until %s", plan.title, clock(window.end))
+        status = _wait_out(run, window, plan.title, rtstream_id)
+        window = run.memory.recall_window() or window
+        if status == STOPPED:
+            window = Window(start=window.start, end=datetime.now(UTC))
+            run.memory.remember(ended_early="yes")
+            run.memory.remember_window(window)
     return window
 
 
+def _wait_out(run: _Run, window: Window, title: str, rtstream_id: str) -> str | None:
+    """Wait for the end: parked in Prefect where that can be. Gives the stream's status when that cut the wait short."""
+    if run.parks and window.end - datetime.now(UTC) >= LEAST:
+        park(run.memory, run.id, window, title)
+    watch = Watch(run.account, rtstream_id)
+    with run.steps.step("record"):
+        wait_out(window, title, watch.is_lost, run.planned_end)
+    return watch.lost_as
+
+
+def _goes_on_recording(run: _Run, title: str, rtstream_id: str, window: Window) -> bool:
+    """Make sure in the middle of a recording that it goes on, and say whether it does.
+
+    What was recorded before the stream was stopped or lost is kept: a stream that is started again begins another
+    recording. A source that does not come back until the end does not fail a recording that has an earlier part.
+    """
+    status = get_rtstream(run.account, rtstream_id).status
+    if status in {STOPPED, ERROR}:
+        _keep_what_was_recorded(run, title, rtstream_id)
+    left_s = (window.end - datetime.now(UTC)).total_seconds()
+    try:
+        with run.steps.step("ingest"):
+            make_sure_it_ingests(run.account, rtstream_id, max(run.options.start_timeout_s, left_s))
+    except SourceError as lost:
+        if not earlier_parts(run.memory):
+            raise
+        get_logger().warning("The source did not come back: %s", lost)
+        return False
+    if status in {STOPPED, ERROR}:
+        run.memory.remember(part_began=datetime.now(UTC).isoformat())
+    return True
+
+
 def _keep_what_was_recorded(run: _Run, title: str, rtstream_id: str) -> None:
-    """Export the recording that an earlier execution ended: a stream that is started again begins another one."""
-    if get_rtstream(run.account, rtstream_id).status != STOPPED:
-        return
     try:
         part = export_recording(run.account, rtstream_id, f"{title} (earlier part)", run.job_timeout_s)
     except SourceError as nothing:
         get_logger().info("There is no earlier part to keep: %s", nothing)
         return
-    parts = [*_earlier_parts(run), part.video_id]
-    run.memory.remember(earlier_parts=" ".join(dict.fromkeys(parts)))
-
-
-def _earlier_parts(run: _Run) -> list[str]:
-    return (run.memory.recall("earlier_parts") or "").split()
+    length_s = part.duration or get_video(run.account, part.video_id, run.options.collection_id).length or 0.0
+    remember_part(run.memory, part.video_id, length_s)
 
 
 def _stop(run: _Run, rtstream_id: str) -> None:
@@ -248,6 +287,19 @@ def _stop(run: _Run, rtstream_id: str) -> None:
         stop_rtstream(run.account, rtstream_id)
         # A `connect` that was thought lost may have made another stream since.
         stop_streams_of(run.account, run.id)
+
+
+def _harvest(run: _Run, plan: Plan, rtstream_id: str, window: Window, queries: list[str]) -> MeetingRecording:
+    """Make of the stopped stream what the recording leaves behind."""
+    recording = _export(run, plan.title, rtstream_id, window)
+    recording.ended_early = run.memory.recall("ended_early") is not None
+    try:
+        if "video" in run.source.media_types:  # there is no spoken-word index of a recording that is only sound
+            _search(run, recording, [query for query in map(one_line, queries) if query])
+    finally:  # the video is there, whatever becomes of the search
+        recording.steps_s = run.steps.spent_s
+        publish(recording)
+    return recording
 
 
 def _export(run: _Run, title: str, rtstream_id: str, window: Window) -> MeetingRecording:
@@ -276,7 +328,9 @@ def _export(run: _Run, title: str, rtstream_id: str, window: Window) -> MeetingR
         recording.video_length_s = video.length
     lacking_s = (window.end - window.start).total_seconds() - (recording.video_length_s or math.inf)
     recording.missing_s = round(lacking_s, 1) if lacking_s > _USUAL_LOSS_S else 0.0
-    recording.earlier_video_ids = [part for part in _earlier_parts(run) if part != recording.video_id]
+    earlier = [part for part in earlier_parts(run.memory) if part.video_id != recording.video_id]
+    recording.earlier_video_ids = [part.video_id for part in earlier]
+    recording.missing = gaps(earlier, began_last(run.memory))
     return recording
 
 

@@ -11,24 +11,26 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.events import emit_event
 from prefect.exceptions import PrefectException
 from prefect.settings import PREFECT_UI_URL
+from prefect.states import Crashed
 from pydantic import BaseModel, BeforeValidator, Field
 
 from prefect_videodb._logging import get_logger
 from prefect_videodb.blocks import VideoDBCredentials
 from prefect_videodb.client import Client, streams
 from prefect_videodb.errors import NotFound, VideoDBError
-from prefect_videodb.recording.crashes import go_on
+from prefect_videodb.recording.crashes import go_on, may_go_on
 from prefect_videodb.recording.endings import request_export
 from prefect_videodb.recording.inputs import load_credentials, no_inline_block
 from prefect_videodb.recording.memory import label, planned_window, remembered
-from prefect_videodb.recording.orphans import Finding, Verdict, findings, parked_runs
+from prefect_videodb.recording.orphans import RECORD_MEETING, Finding, Verdict, findings, parked_runs
 from prefect_videodb.recording.parking import schedule
+from prefect_videodb.recording.silence import silent_runs
 from prefect_videodb.recording.stream import ERROR
 from prefect_videodb.recording.text import clock, escape, link
 from prefect_videodb.tasks.streams import STOPPED, stop
 from prefect_videodb.watching.ending import clear
 from prefect_videodb.watching.leftovers import Leftover, leftovers
-from prefect_videodb.watching.life import is_watch
+from prefect_videodb.watching.life import WATCH_STREAM, is_watch
 
 
 class StreamReport(BaseModel):
@@ -58,10 +60,11 @@ def stop_orphaned_streams(
     """Stop every stream that a recording made and that nobody looks after any more.
 
     Knows our streams by their name and asks Prefect for their runs. A stream is stopped when its run was deleted, has
-    ended, crashed too often, is long past its end, or has been recording for a day. A crashed run that may go on is
-    scheduled again instead. A parked recording whose stream was stopped or lost is woken. Streams that no recording
-    made are never touched; when Prefect cannot be asked, none is. A watch may go on for ever; one that is gone has its
-    stream stopped, and the live indexes that it left on a stream that it had adopted.
+    ended, crashed too often, is long past its end, or has been recording for a day. A run that crashed and may go on
+    is scheduled again instead, as is one that nobody executes though it is said to run. A parked recording whose
+    stream was stopped or lost is woken. Streams that no recording made are never touched; when Prefect cannot be asked,
+    none is. A watch may go on for ever; one that is gone has its stream stopped, and the live indexes that it left on
+    a stream that it had adopted.
 
     Args:
         credentials: The VideoDB account: a VideoDBCredentials block, or its name.
@@ -79,6 +82,8 @@ def stop_orphaned_streams(
     account = load_credentials(credentials)
     now = datetime.now(UTC)
     with get_client(sync_client=True) as prefect, account.get_client() as client:
+        if not dry_run:
+            _revive(prefect, now)
         found = list(findings(client, prefect, now, timedelta(minutes=grace_minutes)))
         not_cleared: list[str] = []
         reports = [_report(finding, now, cost_per_minute) for finding in found]
@@ -94,6 +99,19 @@ def stop_orphaned_streams(
     if troubles := troubles + not_cleared:
         raise VideoDBError("not everything could be looked after: " + "; ".join(troubles))
     return reports
+
+
+def _revive(prefect: SyncPrefectClient, now: datetime) -> None:
+    """Schedule again what is said to be executed and is not: its worker was killed with it, so nobody noticed."""
+    for run, reason in silent_runs(prefect, [RECORD_MEETING, WATCH_STREAM], now):
+        get_logger().warning("Run %s is executed by nobody: %s", run.name, reason)
+        try:
+            if may_go_on(run):
+                go_on(prefect, run)
+            else:  # then its stream is stopped below
+                prefect.set_flow_run_state(run.id, Crashed(message=f"Executed by nobody: {reason}"), force=True)
+        except (PrefectException, httpx.HTTPError, RuntimeError) as error:
+            get_logger().error("Run %s could not be scheduled again: %s", run.name, error)
 
 
 def _report(finding: Finding, now: datetime, cost_per_minute: float | None) -> StreamReport:

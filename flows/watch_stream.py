@@ -135,25 +135,24 @@ def watch_stream(
         raise ConfigurationError("give either a source to connect, or the rtstream_id of a stream to adopt")
     run_id = str(this_run.get_id())
     alerts = load_webhook(webhook)
-    run = WatchRun(
-        id=run_id,
-        account=account,
-        source=None if source is None else load_source(source),
-        wanted=[Wanted(watch, index_name(watch, run_id), alerts.callback_url(watch.route)) for watch in watches],
-        every=timedelta(minutes=look_every_minutes),
-        options=options,
-        memory=Memory(run_id),
-    )
-    with clearing(account, run_id) as place, stopping(account, run_id) as custody:
+    found = None if source is None else load_source(source)
+    wanted = [Wanted(watch, index_name(watch, run_id), alerts.callback_url(watch.route)) for watch in watches]
+    with Memory.of(run_id) as memory:
+        run = WatchRun(run_id, account, found, wanted, timedelta(minutes=look_every_minutes), options, memory)
+        return _watch(run, name, rtstream_id, end_time)
+
+
+def _watch(run: WatchRun, name: str | None, rtstream_id: str | None, end_time: datetime | None) -> StreamWatch:
+    with clearing(run.account, run.id) as place, stopping(run.account, run.id) as custody:
         watch = _begin(run, name, rtstream_id, end_time, custody, place)
         watch.ended_by = _keep_watching(run, watch)
         watch.end = datetime.now(UTC)
-        stop_watching(account, watch.rtstream_id, run_id)
+        stop_watching(run.account, watch.rtstream_id, run.id)
         place.is_cleared = True
         if not watch.adopted:
-            stop_rtstream(account, watch.rtstream_id)
+            stop_rtstream(run.account, watch.rtstream_id)
             # A `connect` that was thought lost may have made another stream since.
-            stop_streams_of(account, run_id)
+            stop_streams_of(run.account, run.id)
         custody.is_stopped = True
     publish(markdown(watch, is_over=True, until=""), watch.name)
     return watch
@@ -211,8 +210,8 @@ def _write_down(run: WatchRun, start: datetime, end_time: datetime | None) -> No
     Raises:
         httpx.HTTPError, PrefectException: Prefect is away, so nothing can be watched yet.
     """
-    with get_client(sync_client=True) as client:
-        client.update_flow_run_labels(UUID(run.id), label(**{KIND: WATCH, "watch_start": start.isoformat()}))
+    labels = label(**{KIND: WATCH, "watch_start": start.isoformat()})
+    run.memory.prefect.update_flow_run_labels(UUID(run.id), labels)
     if end_time:
         run.memory.remember_window(Window(start=start, end=end_time.astimezone(UTC)))
 
@@ -236,7 +235,7 @@ def _wait(run: WatchRun, watch: StreamWatch, until: datetime) -> None:
     left = until - datetime.now(UTC)
     if run.memory.is_of_deployment and not run.options.hold_process and left >= LEAST:
         try:
-            leave(run.id, until, f"Watching {watch.name}, next look at {clock(until)}", WATCHING)
+            leave(run.memory.prefect, run.id, until, f"Watching {watch.name}, next look at {clock(until)}", WATCHING)
         except (httpx.HTTPError, PrefectException) as error:
             get_logger().warning("Prefect is away, the process waits here: %s", error)
     deadline = steady_now() + left.total_seconds()

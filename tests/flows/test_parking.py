@@ -1,5 +1,7 @@
 """A recording that waits without a process: parked in Prefect, woken at its end, ended early, extended, cancelled."""
 
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,9 +15,11 @@ from prefect.states import Cancelling
 
 from prefect_videodb.errors import ConfigurationError
 from prefect_videodb.flows import change_recording, stop_orphaned_streams
+from prefect_videodb.recording.crashes import go_on
 from prefect_videodb.recording.orphans import Verdict
 from prefect_videodb.recording.parking import PARKED
-from tests.flows.conftest import ROOT, Account, Run, result_of, the_one_stopped_stream
+from prefect_videodb.recording.silence import SILENCE, silent_runs
+from tests.flows.conftest import HOLDING, ROOT, SHORT, Account, Run, result_of, the_one_stopped_stream
 from tests.support.processes import stopped, wait_for
 
 LONG: dict[str, Any] = {"duration_minutes": 40 / 60, "queries": []}
@@ -95,7 +99,9 @@ def test_what_is_no_recording_cannot_be_changed(account: Account, deployed: str)
 
 
 @pytest.fixture
-def worker(tmp_path: Path) -> Iterator[None]:
+def worker(account: Account, deployed: str, tmp_path: Path) -> Iterator[None]:
+    assert account
+    assert deployed
     with (tmp_path / "worker.log").open("ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "prefect", "worker", "start", "--pool", "meetings"],
@@ -159,3 +165,38 @@ def test_a_parked_recording_whose_stream_was_stopped_is_woken(account: Account, 
     recording = result_of(run.finish())
     assert recording.ended_early
     the_one_stopped_stream(account, run)
+
+
+def test_a_run_that_died_with_its_worker_is_found_and_goes_on(account: Account, deployed: str) -> None:
+    """Nobody reports it: there is no worker here, and the process is killed."""
+
+    def is_found(after: timedelta) -> bool:
+        with get_client(sync_client=True) as client:
+            return run.id in [
+                found.id for found, _ in silent_runs(client, ["record-meeting"], datetime.now(UTC) + after)
+            ]
+
+    run = Run.of(deployed, queries=[], options=HOLDING, **SHORT)
+    with stopped(run.execute()) as process:
+        run.wait_for_label("videodb.window_start")
+        # As if it had gone on like this until long after.
+        wait_for("its heartbeat is known", lambda: is_found(SILENCE + timedelta(minutes=1)))
+        assert not is_found(timedelta(0))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    assert connected(account, run)
+    with get_client(sync_client=True) as client:
+        go_on(client, run.read())
+    assert parked(run)
+    result_of(run.finish())
+    the_one_stopped_stream(account, run)
+
+
+def test_a_recording_waits_for_room_and_says_when_there_is_none(account: Account, deployed: str) -> None:
+    account.connect("Somebody else's")
+    run = Run.of(deployed, duration_minutes=1.0, options={"most_streams": 1, "start_timeout_s": 1})
+    state = run.finish().state
+    assert state is not None
+    assert state.is_failed()
+    assert "at most 1 may be" in (state.message or "")
+    assert account.streams(str(run.id)) == []

@@ -68,13 +68,32 @@ def test_a_run_killed_before_it_learned_its_streams_id_finds_it_and_keeps_its_wi
     assert recording.window.end - recording.window.start == timedelta(seconds=SECONDS)
 
 
-def test_a_terminated_run_stops_its_stream_before_it_ends(account: Account, deployed: str) -> None:
-    run = Run.of(deployed, duration_minutes=30.0, options=HOLDING)
+def test_a_terminated_run_of_a_deployment_is_executed_again_and_its_stream_goes_on(
+    account: Account, deployed: str
+) -> None:
+    run = Run.of(deployed, queries=[], options=HOLDING, **SHORT)
     with stopped(run.execute()) as process:
         run.wait_for_label("videodb.window_start")
         process.send_signal(signal.SIGTERM)
         process.wait(60)
+    assert _statuses(account, run) == ["connected"]
+    assert _state(run).is_scheduled()
+    recording = result_of(run.finish())
+    assert recording.earlier_video_ids == []
     the_one_stopped_stream(account, run)
+
+
+def test_a_terminated_run_that_nobody_executes_again_stops_its_stream_before_it_ends(account: Account) -> None:
+    program = (
+        "from prefect_videodb.flows import record_meeting\n"
+        "record_meeting('meeting-room', duration_minutes=30.0, name='terminated')"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, start_new_session=True)
+    with stopped(process):
+        wait_for("it records", lambda: account.streams("terminated"))
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+    assert [stream["status"] for stream in account.streams("terminated")] == ["stopped"]
 
 
 def test_a_run_that_times_out_stops_its_stream(account: Account) -> None:
@@ -192,12 +211,14 @@ def test_a_prefect_server_that_hangs_does_not_delay_the_stop(
 def test_what_was_recorded_before_a_stop_in_between_is_kept_and_what_is_missing_is_said(
     account: Account, deployed: str
 ) -> None:
-    run = Run.of(deployed, duration_minutes=0.5, queries=[])
+    run = Run.of(deployed, duration_minutes=0.7, queries=[], options=HOLDING)
     with stopped(run.execute()) as process:
         run.wait_for_label("videodb.window_start")
-        time.sleep(8)
-        process.send_signal(signal.SIGTERM)
-        process.wait(60)
+        wait_for("something is recorded", lambda: account.has_recorded(run))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    account.stop_all()
+    time.sleep(3)
     run.schedule_again()
     recording = result_of(run.finish())
     assert the_one_stopped_stream(account, run)["id"] == recording.rtstream_id
@@ -205,6 +226,9 @@ def test_what_was_recorded_before_a_stop_in_between_is_kept_and_what_is_missing_
     assert earlier != recording.video_id
     assert recording.video_length_s is not None
     assert recording.missing_s > 5
+    [missing] = recording.missing
+    assert missing.end - missing.start > timedelta(seconds=3)
+    assert recording.window.start < missing.start < missing.end < recording.window.end
     assert f"An earlier part is the video {earlier}" in run.artifacts()["meeting-recording"]["data"]
 
 

@@ -1,5 +1,6 @@
 """What is seen in a video: scene indexes, pictures, clips; and the newer search, which sees nothing here."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -9,9 +10,12 @@ from tests.local_server.conftest import Meeting
 
 
 @pytest.fixture(scope="module")
-def scene_index_id(api: Any, meeting: Meeting) -> str:
+def scene_index_id(api: Any, meeting: Meeting) -> Iterator[str]:
+    path = f"/video/{meeting.video_id}/index/scene"
     body = {"extraction_type": "time", "extraction_config": {"time": 10, "frame_count": 1}, "name": "slides"}
-    return str(api.data("POST", f"/video/{meeting.video_id}/index/scene", json=body)["scene_index_id"])
+    index_id = str(api.data("POST", path, json=body)["scene_index_id"])
+    yield index_id
+    api.data("DELETE", f"{path}/{index_id}")  # other files share the meeting, and want it without scenes
 
 
 def test_scenes_are_facts_of_the_picture(api: Any, meeting: Meeting, scene_index_id: str) -> None:

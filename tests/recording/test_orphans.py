@@ -46,6 +46,7 @@ HALF_AN_HOUR = timedelta(minutes=30)
     [
         (None, Verdict.STOP, "deleted"),
         (run(Running(), SOON), Verdict.RECORDING, ""),
+        (run(Running(), since=timedelta(minutes=30)), Verdict.RECORDING, ""),
         (run(Pending()), Verdict.RECORDING, ""),
         (run(Scheduled(name="Recording"), SOON), Verdict.RECORDING, ""),
         (run(Completed(), SOON), Verdict.STOP, "completed"),
@@ -80,3 +81,9 @@ def test_nothing_records_for_longer_than_a_day() -> None:
     assert judge(run(Running()), made, NOW, GRACE)[0] is Verdict.STOP
     assert judge(run(Running()), None, NOW, GRACE)[0] is Verdict.RECORDING
     assert judge(run(Running(), DUE), made, NOW, GRACE)[0] is Verdict.RECORDING  # a watch may
+
+
+def test_a_recording_that_never_began_is_stopped() -> None:
+    verdict, reason = judge(run(Running()), NOW - timedelta(minutes=71), NOW, GRACE)
+    assert verdict is Verdict.STOP
+    assert "never began" in reason

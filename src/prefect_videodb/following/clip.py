@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from prefect_videodb.following.alert import Alert
 from prefect_videodb.following.models import FollowUpOptions
 from prefect_videodb.recording.models import Window
+from prefect_videodb.webhooks.alert import Alert
 
 # A batch ended up to eight seconds after the alert was told: what ends later than this is no batch of now.
 _LONGEST_AHEAD = timedelta(minutes=5)
@@ -31,7 +31,7 @@ def clip_of(alert: Alert, options: FollowUpOptions, now: datetime) -> Clip:
         The padded window, and from when it can be played whole; what the alert lacks is told.
     """
     missing: list[str] = []
-    batch = alert.batch
+    batch = Window(start=alert.batch[0], end=alert.batch[1]) if alert.batch else None
     if batch is None and alert.told_at:
         batch = Window(start=alert.told_at - _GUESS, end=alert.told_at)
         missing.append("The alert has no times of its own: the clip shows the half minute before it was told.")

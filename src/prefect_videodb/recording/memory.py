@@ -4,13 +4,14 @@ A worker's disk and memory are gone with the worker. The labels of a flow run ar
 reads them, and they survive whatever happens to the process.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 from uuid import UUID
 
 import httpx
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import PrefectException
 
@@ -24,26 +25,33 @@ class Memory:
     """The memory of one flow run. Reading it fails when Prefect is away; writing logs that, and goes on.
 
     Without its memory a second execution would still find the stream by its name. The recording must not be lost for
-    a label that could not be written.
+    a label that could not be written; it is written with the next one.
     """
 
-    def __init__(self, flow_run_id: str) -> None:
+    def __init__(self, flow_run_id: str, prefect: SyncPrefectClient) -> None:
         self._id = UUID(flow_run_id)
-        with get_client(sync_client=True) as client:
-            run = client.read_flow_run(self._id)
+        self.prefect = prefect
+        run = prefect.read_flow_run(self._id)
         self._known = _ours(run.labels)
+        self._unsaved: dict[str, str] = {}
         self.is_of_deployment = run.deployment_id is not None
         """Whether a worker executes the run: only such a one is executed again."""
+
+    @classmethod
+    @contextmanager
+    def of(cls, flow_run_id: str) -> Iterator[Self]:
+        """Open the memory of a run, over one connection to Prefect for all that is written."""
+        with get_client(sync_client=True) as prefect:
+            yield cls(flow_run_id, prefect)
 
     def refresh(self) -> None:
         """Read again what somebody else may have written; when Prefect is away, what is known counts."""
         try:
-            with get_client(sync_client=True) as client:
-                labels = client.read_flow_run(self._id).labels
+            labels = self.prefect.read_flow_run(self._id).labels
         except (httpx.HTTPError, PrefectException) as error:
             get_logger().warning("Prefect could not be asked for the run's end: %s", error)
             return
-        self._known |= _ours(labels)
+        self._known |= _ours(labels) | self._unsaved
 
     def recall(self, key: str) -> str | None:
         """Give what was remembered under this key; None when nothing was."""
@@ -56,11 +64,20 @@ class Memory:
     def remember(self, **values: str) -> None:
         """Write down, for a second execution of this run."""
         self._known |= values
+        self._unsaved |= values
+        self.save()
+
+    def save(self) -> bool:
+        """Write down what could not be written before. Gives whether Prefect knows everything now."""
+        if not self._unsaved:
+            return True
         try:
-            with get_client(sync_client=True) as client:
-                client.update_flow_run_labels(self._id, label(**values))
+            self.prefect.update_flow_run_labels(self._id, label(**self._unsaved))
         except (httpx.HTTPError, PrefectException) as error:
-            get_logger().warning("Prefect could not be told %s: %s", ", ".join(values), error)
+            get_logger().warning("Prefect could not be told %s: %s", ", ".join(self._unsaved), error)
+            return False
+        self._unsaved = {}
+        return True
 
     def remember_window(self, window: Window) -> None:
         """Write the planned window down."""

@@ -43,10 +43,19 @@ class RecordingOptions(BaseModel):
         description="How much of what came after is in the clip.",
     )
     start_timeout_s: float = Field(
-        default=60.0,
+        default=300.0,
         gt=0,
+        le=3600,
         title="Time-out of the start (seconds)",
-        description="How long the source may take to be ingested before the recording is given up.",
+        description="How long a source that is not up yet is tried before the recording is given up.",
+    )
+    most_streams: int | None = Field(
+        default=None,
+        ge=1,
+        title="Most streams at a time",
+        description="Where so many streams of the account are connected already, the recording waits for one to end, "
+        "as long as for a source. Left empty, there is no limit. Recordings that begin in the same second may all find "
+        "room.",
     )
     hold_process: bool = Field(
         default=False,
@@ -119,6 +128,11 @@ class MeetingRecording(BaseModel):
     missing_s: float = Field(
         default=0.0,
         description="How much of the window the video lacks, in seconds: the stream was away.",
+    )
+    missing: list[Window] = Field(
+        default=[],
+        description="The times between the videos, where the recording was interrupted. Where within one video the "
+        "service lost the source, it does not tell.",
     )
     earlier_video_ids: list[str] = Field(
         default=[],

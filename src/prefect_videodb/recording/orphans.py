@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
@@ -21,12 +21,15 @@ from prefect_videodb.recording.memory import planned_window, remembered
 from prefect_videodb.recording.models import Window
 from prefect_videodb.recording.ownership import owner
 from prefect_videodb.recording.parking import PARKED, is_parked
+from prefect_videodb.recording.text import as_moment
 from prefect_videodb.tasks.streams import STOPPED, all_streams
 from prefect_videodb.watching.life import is_overdue, is_watch
 
 RECORD_MEETING = "record-meeting"
 # A run that is being cancelled, or that crashed, is looked after by its worker first.
 _SETTLE = timedelta(minutes=1)
+# Nobody waits longer for a source; a run that still has not planned its end is gone.
+_LONGEST_START = timedelta(hours=1)
 _PAGE = 200
 
 
@@ -55,7 +58,7 @@ class Finding:
 
     def minutes(self, now: datetime) -> float:
         """How long it has been recording."""
-        began = self.window.start if self.window else _moment(self.stream.created_at)
+        began = self.window.start if self.window else as_moment(self.stream.created_at)
         return max(0.0, (now - began).total_seconds() / 60) if began else 0.0
 
 
@@ -74,7 +77,7 @@ def findings(client: Client, prefect: SyncPrefectClient, now: datetime, grace: t
             run = prefect.read_flow_run(run_id)
         except ObjectNotFound:
             run = None
-        verdict, reason = judge(run, _moment(stream.created_at), now, grace)
+        verdict, reason = judge(run, as_moment(stream.created_at), now, grace)
         yield Finding(stream, run_id, run, verdict, reason)
 
 
@@ -121,6 +124,8 @@ def _alive(
         return _watched(run, state, now, grace)
     if made and now > made + LONGEST + grace:
         return Verdict.STOP, f"it has been recording for more than {LONGEST}"
+    if made and window is None and now > made + _LONGEST_START + grace:
+        return Verdict.STOP, "its recording never began"
     return Verdict.RECORDING, ""
 
 
@@ -147,11 +152,3 @@ def parked_runs(prefect: SyncPrefectClient) -> Iterator[FlowRun]:
         if len(page) < _PAGE:
             return
         offset += _PAGE
-
-
-def _moment(text: str | None) -> datetime | None:
-    try:
-        moment = datetime.fromisoformat(text or "")
-    except ValueError:
-        return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -8,18 +8,18 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from uuid import UUID
 
-from prefect.exceptions import Pause
+from prefect.exceptions import Pause, TerminationSignal
 
 from prefect_videodb._logging import get_logger
 from prefect_videodb.blocks import VideoDBCredentials
 from prefect_videodb.client import Client
 from prefect_videodb.client.models import RTStream
 from prefect_videodb.errors import AuthenticationError, ConfigurationError, ServiceError, VideoDBError
-from prefect_videodb.tasks.streams import STOPPED, find_streams, stop
+from prefect_videodb.tasks.streams import STOPPED, find_streams, list_all_rtstreams, stop
 
 _MARK = re.compile(r"\[prefect-videodb ([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})\]$")
 _LONGEST_TITLE = 120
@@ -56,10 +56,18 @@ class Custody:
 
 
 @contextmanager
-def stopping(credentials: VideoDBCredentials, flow_run_id: str) -> Iterator[Custody]:
+def stopping(
+    credentials: VideoDBCredentials, flow_run_id: str, goes_on: Callable[[], bool] = lambda: False
+) -> Iterator[Custody]:
     """Stop every stream of this run when the body ends in any other way than by stopping it itself.
 
-    That is: an error, a time-out, a cancellation (SIGTERM), Ctrl-C. A run that parks has not ended.
+    That is: an error, a time-out, a cancellation, Ctrl-C. A run that parks has not ended; nor has one whose process is
+    terminated (a worker that moves, a machine that shuts down) when it will be executed again.
+
+    Args:
+        credentials: the account.
+        flow_run_id: the run.
+        goes_on: asked when the process is terminated: whether the run will be executed again.
     """
     custody = Custody()
     try:
@@ -67,6 +75,9 @@ def stopping(credentials: VideoDBCredentials, flow_run_id: str) -> Iterator[Cust
     except Pause:
         raise
     except BaseException as error:
+        if isinstance(error, TerminationSignal) and goes_on():
+            get_logger().warning("This process is terminated; the stream %s goes on", mark(flow_run_id))
+            raise
         if custody.may_run and not custody.is_stopped:
             # After a plain refusal there is none to wait for; after anything else a `connect` may be on its way.
             refused = isinstance(error, ServiceError | ConfigurationError)
@@ -135,8 +146,11 @@ def _stop_running(client: Client, flow_run_id: str) -> list[str]:
 
 def streams_of(credentials: VideoDBCredentials, flow_run_id: str) -> list[RTStream]:
     """Give the streams that a flow run made."""
-    with credentials.get_client() as client:
-        return _streams_of(client, flow_run_id)
+    return [
+        stream
+        for stream in list_all_rtstreams(credentials, name=flow_run_id)
+        if owner(stream.name) == UUID(flow_run_id)
+    ]
 
 
 def _streams_of(client: Client, flow_run_id: str) -> list[RTStream]:

@@ -8,13 +8,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn
 from uuid import UUID
 
+import httpx
 from prefect.artifacts import create_markdown_artifact
-from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import FlowRun, State
-from prefect.exceptions import Pause
+from prefect.exceptions import Pause, PrefectException
 from prefect.states import Scheduled
 
 from prefect_videodb._logging import get_logger
+from prefect_videodb.recording.memory import Memory
 from prefect_videodb.recording.models import Window
 from prefect_videodb.recording.text import clock, escape
 
@@ -29,18 +31,26 @@ def is_parked(run: FlowRun) -> bool:
     return run.state is not None and run.state.is_scheduled() and run.state.name == PARKED
 
 
-def park(flow_run_id: str, window: Window, title: str) -> NoReturn:
+def park(memory: Memory, flow_run_id: str, window: Window, title: str) -> None:
     """Leave this execution; the next one begins at the end of the window.
+
+    Comes back only when that cannot be: Prefect is away, or was not told what the next execution must know. Then the
+    caller waits in its process.
 
     Raises:
         Pause: how Prefect's engine lets a run go without ending it.
-        PrefectException: Prefect did not take it, or is away.
     """
-    _show(window, title)
-    leave(flow_run_id, window.end, f"Recording {title} until {clock(window.end)}")
+    if not memory.save():
+        get_logger().warning("The run cannot be parked: waiting in this process")
+        return
+    try:
+        _show(window, title)
+        leave(memory.prefect, flow_run_id, window.end, f"Recording {title} until {clock(window.end)}")
+    except (httpx.HTTPError, PrefectException, RuntimeError) as error:
+        get_logger().warning("The run cannot be parked, waiting in this process: %s", error)
 
 
-def leave(flow_run_id: str, at: datetime, message: str, name: str = PARKED) -> NoReturn:
+def leave(client: SyncPrefectClient, flow_run_id: str, at: datetime, message: str, name: str = PARKED) -> NoReturn:
     """Leave this execution; the next one begins then. `name` is what the UI calls the state meanwhile.
 
     Raises:
@@ -48,11 +58,10 @@ def leave(flow_run_id: str, at: datetime, message: str, name: str = PARKED) -> N
         RuntimeError: Prefect did not accept it: the run ended meanwhile.
         httpx.HTTPError, PrefectException: Prefect is away.
     """
-    with get_client(sync_client=True) as client:
-        # No process belongs to the run any more: so Cancel need not wait for one to end.
-        none = {"infrastructure_pid": ""}
-        client.request("PATCH", "/flow_runs/{id}", path_params={"id": UUID(flow_run_id)}, json=none)
-        state = schedule(client, UUID(flow_run_id), at, message, name)
+    # No process belongs to the run any more: so Cancel need not wait for one to end.
+    none = {"infrastructure_pid": ""}
+    client.request("PATCH", "/flow_runs/{id}", path_params={"id": UUID(flow_run_id)}, json=none)
+    state = schedule(client, UUID(flow_run_id), at, message, name)
     get_logger().info("No process is held until then")
     raise Pause(state=state)
 

@@ -14,29 +14,57 @@ from prefect_videodb.tasks.streams import CONNECTED, STOPPED
 
 ERROR = "error"
 _LOOK_S = 1.0
+# How often a source is tried that the service gave up.
+_START_AGAIN_S = 5.0
 
 
 def make_sure_it_ingests(credentials: VideoDBCredentials, rtstream_id: str, timeout_s: float) -> None:
     """Start the stream if it is stopped, and wait until the service says that it is connected.
+
+    A source that the service gave up, because it is not up yet, is started again until the time is over.
 
     Raises:
         SourceError: the service gave the source up, or it is still not connected after `timeout_s` seconds.
     """
     stream = start_rtstream(credentials, rtstream_id)
     deadline = time.monotonic() + timeout_s
+    next_start = time.monotonic() + _START_AGAIN_S
     with credentials.get_client() as client:
         while stream.status != CONNECTED:
-            if stream.status == ERROR:
-                raise SourceError(f"VideoDB cannot ingest the source{_why(stream)}")
-            if time.monotonic() >= deadline:
+            now = time.monotonic()
+            if now >= deadline:
+                if stream.status == ERROR:
+                    raise SourceError(f"VideoDB cannot ingest the source{_why(stream)}")
                 raise SourceError(f"the stream is still {stream.status!r} after {timeout_s:g} s{_why(stream)}")
-            time.sleep(_LOOK_S)
+            time.sleep(min(_LOOK_S, deadline - now))
             try:
+                if stream.status in {ERROR, STOPPED} and now >= next_start:
+                    next_start = now + _START_AGAIN_S
+                    get_logger().info("The source is not there yet, trying again%s", _why(stream))
+                    client.send(streams.start(rtstream_id))
                 stream = client.send(streams.get(rtstream_id))
             except VideoDBError as error:
-                if not error.retry_is_safe:
+                if not error.retry_is_safe and not isinstance(error, InvalidRequest):
                     raise
                 get_logger().warning("The stream could not be looked at, looking again: %s", error)
+
+
+def wait_for_room(credentials: VideoDBCredentials, most_streams: int, timeout_s: float) -> None:
+    """Wait until fewer streams of the account are connected.
+
+    Raises:
+        VideoDBError: there is no room after `timeout_s` seconds.
+    """
+    deadline = time.monotonic() + timeout_s
+    with credentials.get_client() as client:
+        while (connected := client.send(streams.list_page(limit=1, status=CONNECTED)).count or 0) >= most_streams:
+            if time.monotonic() >= deadline:
+                raise VideoDBError(
+                    f"{connected} streams are connected, and at most {most_streams} may be: stop one, or raise "
+                    "`most_streams`"
+                )
+            get_logger().info("%d streams are connected, waiting for one to end", connected)
+            time.sleep(_START_AGAIN_S)
 
 
 class Watch:
@@ -46,9 +74,10 @@ class Watch:
         self._credentials = credentials
         self._id = rtstream_id
         self._said = ""
+        self.lost_as: str | None = None
 
-    def is_stopped(self) -> bool:
-        """Tell whether somebody stopped it, and log what else the service says of it, once.
+    def is_lost(self) -> bool:
+        """Tell whether somebody stopped it or the service gave it up, and log what else the service says of it, once.
 
         A look that fails is logged, and counts as a stream that runs: the next one is soon.
         """
@@ -62,7 +91,8 @@ class Watch:
         if said != self._said:
             self._said = said
             get_logger().info("The stream is %s", said)
-        return stream.status == STOPPED
+        self.lost_as = stream.status if stream.status in {STOPPED, ERROR} else None
+        return self.lost_as is not None
 
 
 def playback_links(credentials: VideoDBCredentials, rtstream_id: str, window: Window, title: str) -> Links:

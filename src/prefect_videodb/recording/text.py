@@ -3,7 +3,7 @@
 import html
 import math
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from urllib.parse import quote
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+!|~])")
@@ -39,3 +39,12 @@ def timecode(seconds: float) -> str:
 def clock(moment: datetime) -> str:
     """Show a moment with its time zone."""
     return moment.strftime("%Y-%m-%d %H:%M:%S %Z").strip()
+
+
+def as_moment(text: str | None) -> datetime | None:
+    """Read a moment; one without a time zone is of UTC. None where it is none."""
+    try:
+        moment = datetime.fromisoformat(text or "")
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

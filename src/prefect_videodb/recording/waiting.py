@@ -26,19 +26,14 @@ _LAST_SHOW_S = 0.5
 logger = logging.getLogger(__name__)
 
 
-def wait_out(
-    window: Window, title: str, is_over: Callable[[], bool], planned_end: Callable[[], datetime] | None = None
-) -> bool:
+def wait_out(window: Window, title: str, is_over: Callable[[], bool], planned_end: Callable[[], datetime]) -> None:
     """Wait for the end of the window.
 
     Args:
         window: what is being recorded. Its end is read off the wall clock once, then a clock that never jumps counts.
         title: what the artifact calls it.
-        is_over: asked every 15 s; True ends the wait, because the stream was stopped from outside.
+        is_over: asked every 15 s; True ends the wait, because the stream no longer records.
         planned_end: asked as often; gives the end of the window, which somebody may have moved.
-
-    Returns:
-        Whether the wait ended before the window did.
     """
     deadline = steady_now() + (window.end - datetime.now(UTC)).total_seconds()
     next_look = steady_now() + _LOOK_EVERY_S
@@ -47,14 +42,13 @@ def wait_out(
         while (left_s := deadline - steady_now()) > 0:
             if steady_now() >= next_look:
                 if is_over():
-                    return True
-                if planned_end and (end := planned_end()) != window.end:
+                    return
+                if (end := planned_end()) != window.end:
                     window = Window(start=window.start, end=end)
                     deadline = steady_now() + (end - datetime.now(UTC)).total_seconds()
                     progress.move(window)
                 next_look = steady_now() + _LOOK_EVERY_S
             time.sleep(min(_TICK_S, left_s))
-    return False
 
 
 def steady_now() -> float:

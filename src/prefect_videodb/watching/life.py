@@ -7,6 +7,7 @@ until which it promised its next look.
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
+WATCH_STREAM = "watch-stream"
 KIND = "kind"
 WATCH = "watch"
 # What the UI shows while a watch is parked.

@@ -1,0 +1,132 @@
+"""An alert as it is told, tolerant: keys may be missing, times come in every form that was ever seen."""
+
+import hashlib
+import json
+import re
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from prefect_videodb.client.models.reading import Number, Text, as_seconds
+
+# `…/manifests/<stream>/<start>-<end>.m3u8`, in microseconds.
+_MANIFEST = re.compile(r"/manifests/(?P<stream>[A-Za-z0-9_.-]{1,200})/(?P<start>\d{1,20})-(?P<end>\d{1,20})\.m3u8")
+# Before this, in unix seconds, a number counts from the beginning of the stream, and is no moment; after the other one
+# it counts milliseconds.
+_FIRST_MOMENT = 1_000_000_000
+_FIRST_MILLISECONDS = 100_000_000_000
+_PREFIX = "event-"
+
+
+def _label(value: Any) -> str:
+    return value if isinstance(value, str) and value.strip() else "alert"
+
+
+def _time(value: Any) -> Any:
+    return value if isinstance(value, str | int | float) and not isinstance(value, bool) else None
+
+
+Time = Annotated[str | float | None, BeforeValidator(_time)]
+
+
+class Alert(BaseModel):
+    """What VideoDB tells when an event is seen or heard. Only the label is sure to be there, and not even that."""
+
+    model_config = ConfigDict(extra="allow")
+
+    label: Annotated[str, BeforeValidator(_label)] = Field(
+        default="alert",
+        validation_alias=AliasChoices("label", "event_label"),
+        title="Label",
+        description="What the event is called.",
+    )
+    route: Text = Field(default=None, title="Route", description="The route of the webhook that it came in by.")
+    event_id: Text = Field(default=None, title="Event", description="Which event; the same in every firing.")
+    confidence: Number = Field(default=None, title="Confidence", description="From 0 to 1.")
+    explanation: Text = Field(
+        default=None,
+        validation_alias=AliasChoices("explanation", "text"),
+        title="Explanation",
+        description="What was seen or heard.",
+    )
+    timestamp: Time = Field(default=None, title="Told at", description="When it was told.")
+    start_time: Time = Field(
+        default=None,
+        validation_alias=AliasChoices("start_time", "start"),
+        title="From",
+        description="Where the batch begins.",
+    )
+    end_time: Time = Field(
+        default=None,
+        validation_alias=AliasChoices("end_time", "end"),
+        title="To",
+        description="Where the batch ends.",
+    )
+    rtstream_id: Text = Field(
+        default=None, title="Stream", description="The stream, rts-…; read out of the stream's URL when left empty."
+    )
+    stream_url: Text = Field(default=None, title="Stream URL", description="The batch, as HLS.")
+    player_url: Text = Field(default=None, title="Player URL", description="The batch, as a page.")
+
+    @property
+    def stream(self) -> str | None:
+        """The stream's id, where it is told or can be read out of the URL."""
+        found = _MANIFEST.search(self.stream_url or "")
+        return self.rtstream_id or (found["stream"] if found else None)
+
+    @property
+    def told_at(self) -> datetime | None:
+        """When it was told."""
+        return moment(self.timestamp)
+
+    @property
+    def batch(self) -> tuple[datetime, datetime] | None:
+        """The span in which the event is, start and end; None where neither the times nor the URL say."""
+        spans = [(self.start_time, self.end_time)]
+        if found := _MANIFEST.search(self.stream_url or ""):
+            spans.append((int(found["start"]) / 1e6, int(found["end"]) / 1e6))
+        for first, last in spans:
+            start, end = moment(first), moment(last)
+            if start and end and start <= end:
+                return start, end
+        return None
+
+
+def moment(value: Any) -> datetime | None:
+    """Read an ISO time, or unix seconds or milliseconds; None for what is no moment, as seconds of a stream."""
+    seconds = _seconds(value)
+    if seconds is None or seconds < _FIRST_MOMENT:
+        return None
+    with suppress(ValueError, OverflowError, OSError):
+        return datetime.fromtimestamp(seconds, UTC)
+    return None
+
+
+def identity(alert: Alert, route: str) -> str:
+    """Give what is the same of one firing however often and in whatever way it is told, and of no other.
+
+    That is: the route, the event, where the batch begins and ends. Where an alert does not tell these, it is all that
+    it tells.
+    """
+    event = alert.event_id.removeprefix(_PREFIX) if alert.event_id else alert.label
+    start, end = _seconds(alert.start_time), _seconds(alert.end_time)
+    if start is not None and end is not None:
+        # Seconds of a stream are the same in every stream.
+        stream = alert.stream if max(start, end) < _FIRST_MOMENT else None
+        parts: list[Any] = [route, event, stream, round(start * 1000), round(end * 1000)]
+    elif found := _MANIFEST.search(alert.stream_url or ""):
+        parts = [route, event, found[0]]
+    else:
+        parts = [route, alert.model_dump(mode="json", exclude={"route"})]
+    told = json.dumps(parts, sort_keys=True, ensure_ascii=True)
+    return hashlib.sha256(told.encode()).hexdigest()[:40]
+
+
+def _seconds(value: Any) -> float | None:
+    with suppress(ValueError, TypeError, OverflowError, ValidationError):
+        seconds = float(as_seconds(value))
+        if seconds == seconds and abs(seconds) != float("inf"):  # noqa: PLR0124 - NaN alone differs from itself
+            return seconds / 1000 if seconds >= _FIRST_MILLISECONDS else seconds
+    return None

@@ -1,0 +1,87 @@
+"""Read what was posted: an alert, or a stage of a capture session or meeting. Pure; no web framework in sight."""
+
+import json
+from typing import Annotated, Any, NoReturn
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from prefect_videodb.client.models.frames import AlertFrame
+from prefect_videodb.client.models.reading import Object, Text
+from prefect_videodb.webhooks.alert import Alert
+
+_SESSION = "capture_session"
+# What alerts were ever seen with; two of them make one.
+_OF_ALERTS = frozenset(
+    {"event_id", "label", "event_label", "confidence", "explanation", "start_time", "end_time", "stream_url"}
+)
+_LEAST = 2
+_OF_MEETINGS = frozenset({"meeting_id", "bot_id", "meeting_url", "speaker_timeline", "callback_data", "meeting_title"})
+
+
+class LifecycleEvent(BaseModel):
+    """A stage of a capture session (`capture_session.active`, …) or of a meeting bot."""
+
+    model_config = ConfigDict(extra="allow")
+
+    event: Text = Field(default=None, title="Event", description="capture_session.<status>, or meeting.<status>.")
+    route: Text = Field(default=None, title="Route", description="The route of the webhook that it came in by.")
+    status: Text = Field(default=None, title="Status")
+    capture_session_id: Text = Field(default=None, title="Capture session")
+    video_id: Text = Field(default=None, title="Video", description="The recording, where there is one.")
+    timestamp: Annotated[Any, Field(title="Told at")] = None
+    data: Object = Field(default={}, title="Data")
+
+
+class Malformed(ValueError):
+    """What was posted is no JSON object. The message says what it is, and quotes nothing of it."""
+
+
+class Unknown(ValueError):
+    """What was posted is a JSON object of a kind that is not known."""
+
+
+def decode(body: bytes) -> Alert | LifecycleEvent:
+    """Read a body.
+
+    Raises:
+        Malformed: it is no JSON object.
+        Unknown: it is one, and neither an alert nor a lifecycle event.
+    """
+    told = _object(body)
+    event = told.get("event")
+    if (isinstance(event, str) and event.startswith(_SESSION)) or "capture_session_id" in told:
+        return LifecycleEvent.model_validate(told)
+    inner = told.get("data")
+    flat = {**inner, **told} if isinstance(inner, dict) else told
+    if len(_OF_ALERTS & flat.keys()) >= _LEAST:
+        return Alert.model_validate({key: value for key, value in flat.items() if key != "route"})
+    if _OF_MEETINGS & told.keys() or ("status" in told and "video_id" in told):
+        named = told if isinstance(event, str) else told | {"event": f"meeting.{told.get('status') or 'told'}"}
+        return LifecycleEvent.model_validate(named)
+    raise Unknown("it looks neither like an alert nor like a stage of a capture session or meeting")
+
+
+def of_frame(frame: AlertFrame) -> Alert:
+    """Make the alert of a frame of the WebSocket: it is one with the same alert that came by webhook."""
+    raw = frame.raw if isinstance(frame.raw, dict) else {}
+    inner = raw.get("data")
+    flat = {**inner, **raw} if isinstance(inner, dict) else dict(raw)
+    for key in ("data", "channel", "route"):
+        flat.pop(key, None)
+    return Alert.model_validate(flat)
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    try:
+        told = json.loads(body, parse_constant=_no_number)
+    except RecursionError:
+        raise Malformed("the JSON is nested too deeply") from None
+    except ValueError:  # no UTF-8, no JSON, a number that is none
+        raise Malformed("the body is no JSON") from None
+    if not isinstance(told, dict):
+        raise Malformed("the body is no JSON object")
+    return told
+
+
+def _no_number(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no number")

@@ -1,0 +1,218 @@
+"""From the inbox to Prefect: each letter becomes one flow run of the deployment of its route.
+
+The run is created with the letter's identity as its idempotency key, which Prefect's database keeps unique: repeated
+after a kill or a lost answer, it is the same run. Events are emitted for people to hang automations on; nothing depends
+on them.
+"""
+
+import asyncio
+import logging
+import re
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from uuid import UUID, uuid5
+
+import httpx
+from prefect.client.orchestration import PrefectClient, get_client
+from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags
+from prefect.events import emit_event
+from prefect.exceptions import ObjectNotFound, PrefectException
+
+from prefect_videodb.webhooks.inbox import KEEP_S, Inbox, Waiting
+from prefect_videodb.webhooks.rules import AlertRoute, Rules
+
+TAG = "videodb-alerts:"
+_MOST_AT_ONCE = 200
+_FIRST_PAUSE_S = 0.5
+_LONGEST_PAUSE_S = 30.0
+# How often another process's inbox is looked at, and how long a deployment that was found is taken to be there.
+_LOOK_EVERY_S = 0.25
+_KNOWN_FOR_S = 30.0
+_TIDY_EVERY_S = 3600.0
+_ORDINARY = re.compile(r"[^A-Za-z0-9_.-]+")
+_NAMESPACE = UUID("6f1d7c5e-0d0e-4c57-9b1b-5c1f3c3f6a4e")
+logger = logging.getLogger(__name__)
+
+
+class NothingToStart(Exception):
+    """No deployment, or several, for a route. The message says what to do."""
+
+
+class Dispatcher:
+    """Take what waits, route by route, in the order of arrival, until it is told to end."""
+
+    def __init__(self, inbox: Inbox, rules: Callable[[], Rules]) -> None:
+        self._inbox = inbox
+        self._rules = rules
+        self._wake = asyncio.Event()
+        self._routes: dict[str, asyncio.Task[None]] = {}
+        self._deployments: dict[str, tuple[UUID, float]] = {}
+
+    def wake(self) -> None:
+        """Say that something new waits."""
+        self._wake.set()
+
+    async def run(self, ended: asyncio.Event) -> None:
+        """Dispatch until `ended`. What was begun is finished; what was not waits on the disk."""
+        pause_s = _FIRST_PAUSE_S
+        while not ended.is_set():
+            try:
+                async with get_client() as prefect:
+                    pause_s = _FIRST_PAUSE_S
+                    await self._run(prefect, ended)
+            except (httpx.HTTPError, PrefectException, RuntimeError, OSError) as error:
+                logger.warning("%s; what waits is tried again in %.1f s", _told(error), pause_s)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(ended.wait(), pause_s)
+                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+    async def _run(self, prefect: PrefectClient, ended: asyncio.Event) -> None:
+        tidy_at = 0.0
+        try:
+            while not ended.is_set():
+                if time.monotonic() >= tidy_at:
+                    tidy_at = time.monotonic() + _TIDY_EVERY_S
+                    self._inbox.forget(time.time() - KEEP_S)
+                for route in await asyncio.to_thread(self._inbox.routes):
+                    if route not in self._routes:
+                        self._routes[route] = asyncio.create_task(self._dispatch(prefect, route, ended))
+                await self._pause(ended)
+                self._collect()
+        finally:
+            await asyncio.gather(*self._routes.values())
+            self._routes.clear()
+
+    def _collect(self) -> None:
+        """Take note of the routes for which nothing waits any more; what nobody foresaw ends the dispatcher, loudly."""
+        for route, task in list(self._routes.items()):
+            if task.done():
+                del self._routes[route]
+                task.result()
+
+    async def _pause(self, ended: asyncio.Event) -> None:
+        """Wait until something may be there: told at once in this process, seen soon when another process wrote it."""
+        before = await asyncio.to_thread(self._inbox.version)
+        while not (self._wake.is_set() or ended.is_set()):
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), _LOOK_EVERY_S)
+            if await asyncio.to_thread(self._inbox.version) != before:
+                break
+        self._wake.clear()
+
+    async def _dispatch(self, prefect: PrefectClient, route: str, ended: asyncio.Event) -> None:
+        """Make flow runs of all that waits for one route. A route that is stuck does not hold up the others."""
+        pause_s = _FIRST_PAUSE_S
+        while not ended.is_set() and (letters := await asyncio.to_thread(self._inbox.waiting, route, _MOST_AT_ONCE)):
+            if await self._make_runs(prefect, letters, ended):
+                pause_s = _FIRST_PAUSE_S
+                continue
+            self._deployments.pop(route, None)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(ended.wait(), pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+    async def _make_runs(self, prefect: PrefectClient, letters: list[Waiting], ended: asyncio.Event) -> bool:
+        """Make flow runs in order, and say whether all were made."""
+        all_made = True
+        for letter in letters:
+            if ended.is_set():
+                return True
+            try:
+                await self._make_run(prefect, letter)
+            except (httpx.HTTPError, PrefectException, NothingToStart, OSError) as error:
+                all_made = False
+                trouble = f"route {letter.route}: {_told(error)}"
+                logger.warning("%s; it waits, and is tried again", trouble)
+                await asyncio.wrap_future(self._inbox.in_trouble(letter.seq, trouble))
+                if not _concerns_it_alone(error):
+                    break  # in order: nothing overtakes it
+        return all_made
+
+    async def _make_run(self, prefect: PrefectClient, letter: Waiting) -> None:
+        if letter.leader:
+            leader = await asyncio.to_thread(self._inbox.flow_run_of, letter.leader)
+            if leader is None:
+                raise NothingToStart("the alert that this one is attached to has no flow run yet")
+            await asyncio.wrap_future(self._inbox.done([(letter.seq, leader)]))
+            _emit(letter, leader)
+            return
+        rule = self._rules().of(letter.route)
+        deployment = await self._deployment(prefect, letter.route, rule)
+        run = await prefect.create_flow_run_from_deployment(
+            deployment,
+            parameters={**rule.parameters, "alert" if letter.kind == "alert" else "event": letter.told},
+            name=f"{_plain(_name(letter))}-{letter.identity[:8]}",
+            idempotency_key=f"videodb-{letter.identity}",
+            labels={"videodb.route": letter.route, "videodb.letter": letter.identity},
+        )
+        await asyncio.wrap_future(self._inbox.done([(letter.seq, str(run.id))]))
+        _emit(letter, str(run.id))
+
+    async def _deployment(self, prefect: PrefectClient, route: str, rule: AlertRoute) -> UUID:
+        now = asyncio.get_running_loop().time()
+        if (known := self._deployments.get(route)) and now - known[1] < _KNOWN_FOR_S:
+            return known[0]
+        found = await (_named(prefect, rule.deployment) if rule.deployment else _tagged(prefect, route))
+        self._deployments[route] = (found, now)
+        return found
+
+
+async def _named(prefect: PrefectClient, name: str) -> UUID:
+    try:
+        return (await prefect.read_deployment_by_name(name)).id
+    except (ObjectNotFound, ValueError):
+        raise NothingToStart(f"there is no deployment {name!r}: deploy it, or correct the AlertWebhook block") from None
+
+
+async def _tagged(prefect: PrefectClient, route: str) -> UUID:
+    tag = f"{TAG}{route}"
+    wanted = DeploymentFilter(tags=DeploymentFilterTags(all_=[tag]))
+    found = await prefect.read_deployments(deployment_filter=wanted, limit=2)
+    if not found:
+        raise NothingToStart(f"no deployment carries the tag {tag!r}: add it to one in prefect.yaml, and deploy that")
+    if len(found) > 1:
+        raise NothingToStart(f"several deployments carry the tag {tag!r}: leave it on one")
+    return found[0].id
+
+
+def _emit(letter: Waiting, flow_run_id: str) -> None:
+    """Tell Prefect's events, once: the id is the letter's own."""
+    stream = str(letter.told.get("rtstream_id") or "unknown")
+    related = [{"prefect.resource.id": f"prefect.flow-run.{flow_run_id}", "prefect.resource.role": "follow-up"}]
+    emit_event(
+        event=f"videodb.{letter.kind}.{_plain(_name(letter))}",
+        resource={
+            "prefect.resource.id": f"videodb.rtstream.{_plain(stream)}",
+            "prefect.resource.name": stream[:200],
+            "videodb.route": letter.route,
+        },
+        related=related,
+        payload=letter.told,
+        id=uuid5(_NAMESPACE, letter.identity),
+    )
+
+
+def _name(letter: Waiting) -> str:
+    return str(letter.told.get("label") or letter.told.get("event") or letter.kind)
+
+
+def _plain(text: str) -> str:
+    """Make of any text a part of an event's or run's name."""
+    return _ORDINARY.sub("-", text).strip("-")[:100] or "alert"
+
+
+def _concerns_it_alone(error: Exception) -> bool:
+    """Say whether Prefect refused this letter's run, and not all of them: its parameters do not fit the flow."""
+    if not isinstance(error, httpx.HTTPStatusError):
+        return False
+    return error.response.status_code in {400, 409, 422}
+
+
+def _told(error: Exception) -> str:
+    if isinstance(error, NothingToStart):
+        return str(error)
+    if isinstance(error, httpx.HTTPStatusError):
+        fits = " (does the flow take this parameter?)" if _concerns_it_alone(error) else ""
+        return f"Prefect answered {error.response.status_code}{fits}"
+    return f"Prefect cannot be reached ({type(error).__name__})"

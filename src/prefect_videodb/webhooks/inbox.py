@@ -1,0 +1,293 @@
+"""Where alerts are kept from the moment they are answered until their flow run is there. On disk, before the answer.
+
+SQLite in WAL mode, written through to the disk at each commit. What waits at the same time is committed together, so
+thousands a second are durable. One table in the order of arrival; who takes from it marks what is done.
+"""
+
+import json
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+from prefect_videodb.errors import ConfigurationError
+from prefect_videodb.webhooks.rules import Rules
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS letters (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    identity TEXT NOT NULL UNIQUE,
+    route TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    told TEXT NOT NULL,
+    body BLOB NOT NULL,
+    received_at REAL NOT NULL,
+    copies INTEGER NOT NULL DEFAULT 1,
+    leader TEXT,
+    flow_run_id TEXT,
+    done_at REAL,
+    trouble TEXT
+);
+CREATE INDEX IF NOT EXISTS waiting ON letters (route, seq) WHERE done_at IS NULL;
+CREATE TABLE IF NOT EXISTS cooldowns (route TEXT PRIMARY KEY, leader TEXT NOT NULL, began_at REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS dead_letters (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, route TEXT NOT NULL, reason TEXT NOT NULL, body BLOB NOT NULL,
+    received_at REAL NOT NULL
+);
+CREATE TABLE IF NOT EXISTS settings (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+"""
+_MOST_AT_ONCE = 1000
+# An alert that comes again after so long is taken for another.
+KEEP_S = 30 * 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """One alert or lifecycle event, to be made into one flow run."""
+
+    identity: str
+    route: str
+    kind: str
+    told: dict[str, Any]
+    body: bytes
+    cooldown_s: float = 0.0
+    received_at: float = field(default_factory=time.time)
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """What had a valid token and is of no known shape: kept, so that somebody can look at it."""
+
+    route: str
+    reason: str
+    body: bytes
+    received_at: float = field(default_factory=time.time)
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A letter that is not done. One with a `leader` belongs to the run of another letter."""
+
+    seq: int
+    identity: str
+    route: str
+    kind: str
+    told: dict[str, Any]
+    received_at: float
+    leader: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """How much waits, since when (unix seconds), what was of no known shape, and what is in the way."""
+
+    waiting: int
+    oldest_at: float | None
+    dead_letters: int
+    troubles: list[str]
+
+
+class Inbox:
+    """The inbox in one SQLite file. Several processes may have it open; each method may be called in any thread."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the file, or make it.
+
+        Raises:
+            ConfigurationError: it cannot be.
+        """
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            path.touch(mode=0o600)
+            self._db = self._open(path)
+            self._reader = self._open(path)
+        except (OSError, sqlite3.Error) as error:
+            raise ConfigurationError(f"the inbox {path} cannot be opened: {error}") from error
+        self._reading = threading.Lock()
+        self._queue: SimpleQueue[tuple[Callable[[], Any], Future[Any]] | None] = SimpleQueue()
+        self._writer = threading.Thread(target=self._write, name="inbox-writer")
+        self._writer.start()
+
+    @staticmethod
+    def _open(path: Path) -> sqlite3.Connection:
+        db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30.0)
+        db.row_factory = sqlite3.Row
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = FULL")  # a commit is on the disk before anybody is told
+        db.executescript(_SCHEMA)
+        return db
+
+    def close(self) -> None:
+        """Write what waits to be written, and close."""
+        self._queue.put(None)
+        self._writer.join()
+        self._db.close()
+        with self._reading:
+            self._reader.close()
+
+    # --- in -----------------------------------------------------------------------------------------------------------
+
+    def put(self, letter: Letter | DeadLetter) -> "Future[bool]":
+        """Keep a letter. When the future is there it is on the disk; it gives whether the letter is a new one."""
+        if isinstance(letter, DeadLetter):
+            return self._soon(lambda: self._keep_dead(letter))
+        return self._soon(lambda: self._keep(letter))
+
+    def _keep(self, letter: Letter) -> bool:
+        again = self._db.execute("UPDATE letters SET copies = copies + 1 WHERE identity = ?", (letter.identity,))
+        if again.rowcount:
+            return False
+        self._db.execute(
+            "INSERT INTO letters (identity, route, kind, told, body, received_at, leader) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (
+                *(letter.identity, letter.route, letter.kind, json.dumps(letter.told), letter.body),
+                *(letter.received_at, self._leader(letter)),
+            ),
+        )
+        return True
+
+    def _leader(self, letter: Letter) -> str | None:
+        """Tell whose run this letter belongs to, within the cooldown of its route; None when it begins one."""
+        if not letter.cooldown_s:
+            return None
+        row = self._db.execute("SELECT leader, began_at FROM cooldowns WHERE route = ?", (letter.route,)).fetchone()
+        # A clock that was set back must not stretch a cooldown.
+        if row and 0 <= letter.received_at - row["began_at"] < letter.cooldown_s:
+            return str(row["leader"])
+        self._db.execute(
+            "INSERT OR REPLACE INTO cooldowns VALUES (?, ?, ?)", (letter.route, letter.identity, letter.received_at)
+        )
+        return None
+
+    def _keep_dead(self, letter: DeadLetter) -> bool:
+        self._db.execute(
+            "INSERT INTO dead_letters (route, reason, body, received_at) VALUES (?, ?, ?, ?)",
+            (letter.route, letter.reason, letter.body, letter.received_at),
+        )
+        return True
+
+    # --- out ----------------------------------------------------------------------------------------------------------
+
+    def routes(self) -> list[str]:
+        """Give the routes for which something waits."""
+        return [row["route"] for row in self._read("SELECT DISTINCT route FROM letters WHERE done_at IS NULL")]
+
+    def waiting(self, route: str, most: int) -> list[Waiting]:
+        """Give what waits for a route, in the order of arrival."""
+        rows = self._read("SELECT * FROM letters WHERE done_at IS NULL AND route = ? ORDER BY seq LIMIT ?", route, most)
+        return [
+            Waiting(
+                *(row["seq"], row["identity"], row["route"], row["kind"], json.loads(row["told"])),
+                *(row["received_at"], row["leader"]),
+            )
+            for row in rows
+        ]
+
+    def flow_run_of(self, identity: str) -> str | None:
+        """Give the flow run that a letter was made into; None before it was. It is kept as long as its cooldown."""
+        rows = self._read("SELECT flow_run_id FROM letters WHERE identity = ?", identity)
+        return rows[0]["flow_run_id"] if rows else None
+
+    def done(self, seqs: Sequence[tuple[int, str]]) -> "Future[None]":
+        """Mark letters as done, each with its flow run."""
+        now = time.time()
+
+        def mark() -> None:
+            self._db.executemany(
+                "UPDATE letters SET done_at = ?, flow_run_id = ?, trouble = NULL WHERE seq = ?",
+                [(now, flow_run_id, seq) for seq, flow_run_id in seqs],
+            )
+
+        return self._soon(mark)
+
+    def in_trouble(self, seq: int, trouble: str) -> "Future[None]":
+        """Say of a letter why it still waits."""
+
+        def mark() -> None:
+            self._db.execute("UPDATE letters SET trouble = ? WHERE seq = ?", (trouble, seq))
+
+        return self._soon(mark)
+
+    def forget(self, before: float) -> "Future[None]":
+        """Remove what was done before a moment, in unix seconds. What is not done is never removed."""
+
+        def remove() -> None:
+            self._db.execute("DELETE FROM letters WHERE done_at < ?", (before,))
+
+        return self._soon(remove)
+
+    def backlog(self) -> Backlog:
+        """Tell how much waits."""
+        [row] = self._read("SELECT count(*) AS n, min(received_at) AS oldest FROM letters WHERE done_at IS NULL")
+        [dead] = self._read("SELECT count(*) AS n FROM dead_letters")
+        troubles = self._read(
+            "SELECT DISTINCT trouble FROM letters WHERE done_at IS NULL AND trouble IS NOT NULL LIMIT 9"
+        )
+        return Backlog(row["n"], row["oldest"], dead["n"], [str(trouble["trouble"]) for trouble in troubles])
+
+    def version(self) -> int:
+        """Give a number that changes when another process wrote something."""
+        return int(self._read("PRAGMA data_version")[0][0])
+
+    # --- rules --------------------------------------------------------------------------------------------------------
+
+    def keep_rules(self, rules: Rules) -> None:
+        """Write down what to go by when Prefect cannot be asked. Of the tokens there are but digests in it."""
+        told = rules.model_dump_json()
+
+        def keep() -> None:
+            self._db.execute("INSERT OR REPLACE INTO settings VALUES ('rules', ?)", (told,))
+
+        self._soon(keep).result()
+
+    def rules(self) -> Rules | None:
+        """Give what was last gone by; None when nothing was."""
+        rows = self._read("SELECT value FROM settings WHERE key = 'rules'")
+        return Rules.model_validate_json(rows[0]["value"]) if rows else None
+
+    # --- the file -----------------------------------------------------------------------------------------------------
+
+    def _read(self, query: str, *values: Any) -> list[sqlite3.Row]:
+        with self._reading:
+            return self._reader.execute(query, values).fetchall()
+
+    def _soon(self, act: Callable[[], Any]) -> "Future[Any]":
+        future: Future[Any] = Future()
+        self._queue.put((act, future))
+        return future
+
+    def _write(self) -> None:
+        """Commit together what waits together, until the inbox is closed."""
+        while (first := self._queue.get()) is not None:
+            batch = [first]
+            while len(batch) < _MOST_AT_ONCE and not self._queue.empty():
+                following = self._queue.get()
+                if following is None:
+                    self._queue.put(None)
+                    break
+                batch.append(following)
+            self._commit(batch)
+
+    def _commit(self, batch: list[tuple[Callable[[], Any], "Future[Any]"]]) -> None:
+        # From here on nobody can cancel them; who went away before is not told.
+        told = [future.set_running_or_notify_cancel() for _, future in batch]
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            results = [act() for act, _ in batch]
+            self._db.execute("COMMIT")
+        except Exception as error:  # noqa: BLE001 - a full disk, a file that is gone: whoever waits for it is told
+            with suppress(sqlite3.Error):
+                self._db.execute("ROLLBACK")
+            for (_, future), is_there in zip(batch, told, strict=True):
+                if is_there:
+                    future.set_exception(error)
+            return
+        for (_, future), is_there, result in zip(batch, told, results, strict=True):
+            if is_there:
+                future.set_result(result)

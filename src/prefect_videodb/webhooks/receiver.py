@@ -1,0 +1,207 @@
+"""The way in: an ASGI application that answers when an alert is on the disk.
+
+It stands alone or is mounted in an application of the user's own. It uses no web framework: it has one route, and what
+it refuses it refuses before it has read a body.
+"""
+
+import asyncio
+import json
+import logging
+import re
+import time
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from prefect_videodb.webhooks.alert import Alert, identity
+from prefect_videodb.webhooks.decode import LifecycleEvent, Malformed, Unknown, decode
+from prefect_videodb.webhooks.inbox import DeadLetter, Inbox, Letter
+from prefect_videodb.webhooks.lifecycle import identity_of_stage
+from prefect_videodb.webhooks.rules import Rules
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+PATH = "videodb"
+_ADDRESS = re.compile(rf"/{PATH}/(?P<route>[A-Za-z0-9][A-Za-z0-9._-]{{0,63}})/(?P<token>[^/]{{1,256}})")
+# The longest alert ever seen had a few thousand bytes.
+_LONGEST_BODY = 256 * 1024
+_BODY_WITHIN_S = 10.0
+_LATER = {"retry-after": "5"}
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Bucket:
+    """How much of a route's rate is left."""
+
+    left: float
+    at: float = field(default_factory=time.monotonic)
+
+    def take(self, per_minute: int) -> float:
+        """Take one; gives 0, or after how many seconds there is one again."""
+        now = time.monotonic()
+        self.left = min(float(per_minute), self.left + (now - self.at) * per_minute / 60)
+        self.at = now
+        if self.left < 1:
+            return (1 - self.left) * 60 / per_minute
+        self.left -= 1
+        return 0.0
+
+
+class Refused(Exception):
+    """The request is answered with this status."""
+
+    def __init__(self, status: int, said: str, headers: dict[str, str] | None = None) -> None:
+        super().__init__(said)
+        self.status = status
+        self.headers = headers or {}
+
+
+class Receiver:
+    """The application.
+
+    Args:
+        inbox: where alerts are kept.
+        rules: gives the rules as they are now.
+        on_letter: called when something new is on the disk.
+    """
+
+    def __init__(self, inbox: Inbox, rules: Callable[[], Rules], on_letter: Callable[[], None] = lambda: None) -> None:
+        self._inbox = inbox
+        self._rules = rules
+        self._on_letter = on_letter
+        self._buckets: dict[str, _Bucket] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] == "lifespan":
+            await _live(receive, send)
+            return
+        if scope["type"] != "http":
+            return
+        path = scope["path"].removeprefix(scope.get("root_path") or "")
+        try:
+            if path == "/healthz" and scope["method"] in {"GET", "HEAD"}:
+                await _answer(send, 200, await self._health())
+                return
+            letter = await self._read(scope, receive, path)
+            is_new = await self._keep(letter)
+        except Refused as refusal:
+            # What follows of the body is not read: the connection ends with the answer.
+            headers = refusal.headers | {"connection": "close"}
+            await _answer(send, refusal.status, {"detail": str(refusal)}, headers)
+            return
+        except _Gone:
+            return
+        if is_new:
+            self._on_letter()
+        await _answer(send, 200, {"accepted": True, "new": is_new})
+
+    async def _health(self) -> dict[str, Any]:
+        backlog = await asyncio.to_thread(self._inbox.backlog)
+        oldest_s = round(max(0.0, time.time() - backlog.oldest_at), 1) if backlog.oldest_at else 0.0
+        return {
+            "waiting": backlog.waiting,
+            "oldest_waits_s": oldest_s,
+            "dead_letters": backlog.dead_letters,
+            "troubles": backlog.troubles,
+        }
+
+    async def _read(self, scope: Scope, receive: Receive, path: str) -> Letter | DeadLetter:
+        rules = self._rules()
+        found = _ADDRESS.fullmatch(path)
+        if found is None or not rules.admits(found["token"]):
+            raise Refused(401, "unauthorized")
+        if scope["method"] != "POST":
+            raise Refused(405, "POST an alert", {"allow": "POST"})
+        route = found["route"]
+        self._within_rate(route, rules)
+        body = await _body(scope, receive)
+        try:
+            told = decode(body)
+        except Malformed as error:
+            raise Refused(400, str(error)) from None
+        except Unknown as unknown:
+            logger.warning("Route %s was sent what is not known; it is kept as a dead letter", route)
+            return DeadLetter(route, str(unknown), body)
+        return _letter(told, route, body, rules.of(route).cooldown_s)
+
+    def _within_rate(self, route: str, rules: Rules) -> None:
+        per_minute = rules.of(route).per_minute
+        # The name stands behind a valid token, and still there must not be as many buckets as there are names.
+        key = route if route in rules.routes else ""
+        wait_s = self._buckets.setdefault(key, _Bucket(float(per_minute))).take(per_minute)
+        if wait_s:
+            raise Refused(429, "too many alerts", {"retry-after": str(int(wait_s) + 1)})
+
+    async def _keep(self, letter: Letter | DeadLetter) -> bool:
+        try:
+            return await asyncio.wrap_future(self._inbox.put(letter))
+        except Exception as error:
+            logger.exception("An alert could not be kept: it is answered 503, to be sent again")
+            raise Refused(503, "cannot be kept now, send it again", _LATER) from error
+
+
+def _letter(told: Alert | LifecycleEvent, route: str, body: bytes, cooldown_s: float) -> Letter:
+    kept = told.model_dump(mode="json", exclude_none=True) | {"route": route}
+    if isinstance(told, Alert):
+        kept |= {"rtstream_id": told.stream} if told.stream else {}
+        return Letter(identity(told, route), route, "alert", kept, body, cooldown_s)
+    return Letter(identity_of_stage(told, route), route, "lifecycle", kept, body)
+
+
+class _Gone(Exception):
+    """Whoever asked has gone."""
+
+
+async def _body(scope: Scope, receive: Receive) -> bytes:
+    headers = {bytes(name).lower(): bytes(value) for name, value in scope["headers"]}
+    kind = headers.get(b"content-type", b"application/json").split(b";")[0].strip().lower()
+    if kind != b"application/json" and not kind.endswith(b"+json"):
+        raise Refused(415, "the content type is not application/json")
+    length = headers.get(b"content-length", b"0")
+    if not length.isdigit() or int(length[:20]) > _LONGEST_BODY:
+        raise Refused(413, f"the body is longer than {_LONGEST_BODY} bytes")
+    try:
+        async with asyncio.timeout(_BODY_WITHIN_S):
+            return await _all_of(receive)
+    except TimeoutError:
+        raise Refused(408, f"the body took longer than {_BODY_WITHIN_S:g} s") from None
+
+
+async def _all_of(receive: Receive) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise _Gone
+        part = message.get("body", b"")
+        size += len(part)
+        if size > _LONGEST_BODY:
+            raise Refused(413, f"the body is longer than {_LONGEST_BODY} bytes")
+        parts.append(part)
+        if not message.get("more_body"):
+            return b"".join(parts)
+
+
+async def _answer(send: Send, status: int, told: dict[str, Any], headers: dict[str, str] | None = None) -> None:
+    body = json.dumps(told).encode()
+    lines: Iterable[tuple[str, str]] = {
+        "content-type": "application/json",
+        "content-length": str(len(body)),
+        **(headers or {}),
+    }.items()
+    encoded = [(name.encode(), value.encode()) for name, value in lines]
+    await send({"type": "http.response.start", "status": status, "headers": encoded})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _live(receive: Receive, send: Send) -> None:
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return

@@ -1,0 +1,223 @@
+"""The receiver and the dispatcher as a process: what it goes by, how it begins, how it ends."""
+
+import asyncio
+import logging
+import resource
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import httpx
+import uvicorn
+from prefect.exceptions import PrefectException
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from prefect_videodb.blocks import AlertWebhook
+from prefect_videodb.errors import ConfigurationError
+from prefect_videodb.webhooks.dispatch import Dispatcher
+from prefect_videodb.webhooks.inbox import Inbox
+from prefect_videodb.webhooks.receiver import PATH, Receiver
+from prefect_videodb.webhooks.rules import Rules
+
+Part = Literal["receiver", "dispatcher"]
+
+_LOOK_EVERY_S = 30.0
+_HEAD_WITHIN_S = 10.0
+_END_WITHIN_S = 10
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Service:
+    """Receive alerts, make flow runs of them.
+
+    Attributes:
+        webhook: the name of the AlertWebhook block.
+        inbox: the file in which alerts are kept.
+        host: where to listen.
+        port: the same; 0 for any that is free.
+        only: one of the two parts; both where it is None. Several processes may share an inbox.
+    """
+
+    webhook: str
+    inbox: Path
+    host: str = "127.0.0.1"
+    port: int = 8480
+    only: Part | None = None
+
+    def run(self) -> None:
+        """Serve until SIGTERM or SIGINT.
+
+        Raises:
+            ConfigurationError: the block, the inbox or the port cannot be used; the message says why.
+        """
+        _raise_file_limit()
+        inbox = Inbox(self.inbox)
+        try:
+            asyncio.run(self._serve(inbox))
+        finally:
+            inbox.close()
+
+    async def _serve(self, inbox: Inbox) -> None:
+        known = _Known(inbox, self.webhook)
+        await known.begin()
+        ended = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, ended.set)
+        dispatcher = Dispatcher(inbox, lambda: known.rules)
+        parts = [asyncio.create_task(known.keep_up(ended))]
+        if self.only != "receiver":
+            parts.append(asyncio.create_task(dispatcher.run(ended)))
+        if self.only != "dispatcher":
+            receiver = Receiver(inbox, lambda: known.rules, dispatcher.wake)
+            parts.append(asyncio.create_task(self._listen(receiver, ended)))
+        # A part that ends by itself has failed: the others end too, and whoever looks after the process begins anew.
+        await asyncio.wait([*parts, asyncio.create_task(ended.wait())], return_when=asyncio.FIRST_COMPLETED)
+        ended.set()
+        dispatcher.wake()
+        await asyncio.gather(*parts)
+
+    async def _listen(self, receiver: Receiver, ended: asyncio.Event) -> None:
+        sock = _bound(self.host, self.port)
+        config = uvicorn.Config(
+            receiver,
+            http=_Impatient,
+            ws="none",
+            lifespan="off",
+            access_log=False,  # it would show the tokens in the paths
+            log_config=None,
+            backlog=2048,
+            timeout_graceful_shutdown=_END_WITHIN_S,
+            server_header=False,
+        )
+        server = _Server(config)
+        serving = asyncio.create_task(server.serve(sockets=[sock]))
+        host, port = sock.getsockname()[:2]
+        print(f"Alerts are received at http://{host}:{port}/{PATH}/<route>/<token>", flush=True)  # noqa: T201 - for whoever started it
+        await asyncio.wait([serving, asyncio.create_task(ended.wait())], return_when=asyncio.FIRST_COMPLETED)
+        server.should_exit = True
+        await serving
+
+
+class _Known:
+    """The rules, as they are at Prefect; as they were last, while it is away."""
+
+    def __init__(self, inbox: Inbox, webhook: str) -> None:
+        self._inbox = inbox
+        self._webhook = webhook
+        self._rules: Rules | None = None
+
+    @property
+    def rules(self) -> Rules:
+        if self._rules is None:
+            raise RuntimeError("the rules are read before anything else")
+        return self._rules
+
+    async def begin(self) -> None:
+        """Read them; from the inbox where Prefect is away.
+
+        Raises:
+            ConfigurationError: there is no such block, or Prefect is away and was never asked.
+        """
+        try:
+            await self._read()
+        except (httpx.HTTPError, PrefectException, OSError) as error:
+            self._rules = await asyncio.to_thread(self._inbox.rules)
+            if self._rules is None:
+                raise ConfigurationError(
+                    f"Prefect cannot be asked for the AlertWebhook block {self._webhook!r} ({type(error).__name__}), "
+                    "and this inbox has never seen it: is PREFECT_API_URL right?"
+                ) from None
+            logger.warning("Prefect is away (%s): going on with what was last known", type(error).__name__)
+
+    async def keep_up(self, ended: asyncio.Event) -> None:
+        """Read them again now and then: tokens are rotated and routes change while this runs."""
+        while not ended.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(ended.wait(), _LOOK_EVERY_S)
+                return
+            try:
+                await self._read()
+            except (httpx.HTTPError, PrefectException, OSError, ConfigurationError) as error:
+                logger.warning("The AlertWebhook block cannot be read, what was known counts: %s", type(error).__name__)
+
+    async def _read(self) -> None:
+        rules = await asyncio.to_thread(_load, self._webhook)
+        if rules != self._rules:
+            await asyncio.to_thread(self._inbox.keep_rules, rules)
+            self._rules = rules
+
+
+def _load(name: str) -> Rules:
+    try:
+        block: Any = AlertWebhook.load(name)
+    except ValueError:
+        raise ConfigurationError(f"there is no AlertWebhook block {name!r}: save one") from None
+    except RuntimeError as error:  # what is saved does not fit the block, or Prefect cannot be reached
+        if isinstance(error.__cause__, httpx.HTTPError):
+            raise error.__cause__ from None
+        raise ConfigurationError(f"the AlertWebhook block {name!r} cannot be read: open it, save it anew") from None
+    rules: Rules = block.rules()
+    return rules
+
+
+class _Server(uvicorn.Server):
+    """A server that leaves the signals to the process."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class _Impatient(H11Protocol):
+    """Close a connection on which no whole head of a request comes in time: uvicorn itself would wait for ever."""
+
+    _timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._wait_for_head()
+
+    def data_received(self, data: bytes) -> None:
+        if self._timer is None:
+            self._wait_for_head()
+        super().data_received(data)
+        if self._is_answering() and self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        super().connection_lost(exc)
+
+    def _wait_for_head(self) -> None:
+        self._timer = self.loop.call_later(_HEAD_WITHIN_S, self._give_up)
+
+    def _give_up(self) -> None:
+        self._timer = None
+        if not self._is_answering():
+            self.transport.close()
+
+    def _is_answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server((host, port), backlog=2048, reuse_port=False)
+    except OSError as error:
+        raise ConfigurationError(f"nothing can listen at {host}:{port}: {error.strerror}") from error
+
+
+def _raise_file_limit() -> None:
+    """Each connection is a file: those that say nothing must not keep out those that bring alerts."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
