@@ -86,7 +86,17 @@ def follow_up_alert(
         NotNotified: the follow-up is done and written up, but a notification block did not take the notification, often
             as it was tried. Executed again, the run notifies only through the blocks that did not take it.
     """
-    memory = Memory(str(this_run.get_id()))
+    with Memory.of(str(this_run.get_id())) as memory:
+        return _follow_up(alert, notification_blocks, credentials, options, memory)
+
+
+def _follow_up(
+    alert: Alert,
+    notification_blocks: list[str],
+    credentials: VideoDBCredentials | str,
+    options: FollowUpOptions,
+    memory: Memory,
+) -> FollowUp:
     clip = clip_of(alert, options, datetime.now(UTC))
     if clip.ready_at:
         _wait(clip.ready_at, memory, hold_process=options.hold_process)
@@ -117,7 +127,9 @@ def _wait(until: datetime, memory: Memory, *, hold_process: bool) -> None:
     left = until - datetime.now(UTC)
     if memory.is_of_deployment and not hold_process and left >= LEAST:
         try:
-            leave(str(this_run.get_id()), until, f"The clip can be complete at {clock(until)}", AWAITING)
+            leave(
+                memory.prefect, str(this_run.get_id()), until, f"The clip can be complete at {clock(until)}", AWAITING
+            )
         except (httpx.HTTPError, PrefectException) as error:
             get_logger().warning("Prefect is away, the process waits here: %s", error)
     deadline = steady_now() + left.total_seconds()

@@ -3,11 +3,13 @@
 import asyncio
 import hashlib
 import inspect
+from typing import Any
 
-from prefect import task
+from prefect import Task, task
 from prefect.blocks.abstract import NotificationBlock
 from prefect.blocks.core import Block
 from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, TaskRun
 
 from prefect_videodb.errors import ConfigurationError, VideoDBError
 from prefect_videodb.following.models import FollowUp
@@ -24,8 +26,19 @@ class NotNotified(VideoDBError):
     """A notification block did not take the notification."""
 
 
-@task(task_run_name="notify-{block_name}", retries=len(_DELAYS_S), retry_delay_seconds=_DELAYS_S,
-      retry_jitter_factor=0.3, cache_policy=NO_CACHE, persist_result=False)  # fmt: skip
+def _may_be_taken_later(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
+    return isinstance(state.result(raise_on_failure=False), NotNotified)
+
+
+@task(
+    task_run_name="notify-{block_name}",
+    retries=len(_DELAYS_S),
+    retry_delay_seconds=_DELAYS_S,
+    retry_jitter_factor=0.3,
+    retry_condition_fn=_may_be_taken_later,
+    cache_policy=NO_CACHE,
+    persist_result=False,
+)
 def notify(block_name: str, subject: str, body: str) -> None:
     """Send a notification through a block.
 
