@@ -32,7 +32,8 @@ NOW = datetime(2025, 5, 28, 23, 37, tzinfo=UTC)
 
 def notify_at(receiver: Receiver) -> str:
     text = {"subject": "{{subject}}", "body": "{{body}}"}
-    CustomWebhookNotificationBlock(name="people", url=receiver.url, json_data=text).save("people", overwrite=True)
+    block = CustomWebhookNotificationBlock(name="people", url=receiver.url, json_data=text, headers=None, cookies=None)
+    block.save("people", overwrite=True)
     return "custom-webhook/people"
 
 
