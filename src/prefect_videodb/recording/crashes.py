@@ -43,8 +43,8 @@ def will_go_on(client: SyncPrefectClient, flow_run_id: str) -> bool:
     return run.state is not None and run.state.is_running() and may_go_on(run)
 
 
-def go_on(client: SyncPrefectClient, run: FlowRun) -> None:
-    """Schedule a crashed run again: it finds what it did, and goes on from there.
+def go_on(client: SyncPrefectClient, run: FlowRun, name: str | None = None) -> None:
+    """Schedule a crashed run again: it finds what it did, and goes on from there. `name` is its state's meanwhile.
 
     Raises:
         RuntimeError: Prefect did not accept it.
@@ -53,4 +53,6 @@ def go_on(client: SyncPrefectClient, run: FlowRun) -> None:
     # Counted first: killed after this line, it is tried less often, never more.
     client.update_flow_run_labels(run.id, label(crashes=str(crashes(run) + 1)))
     told = f"Crashed, goes on (try {crashes(run) + 1} of {MOST_CRASHES})"
-    schedule(client, run.id, datetime.now(UTC) + _PAUSE, told, WATCHING if is_watch(remembered(run)) else PARKED)
+    schedule(
+        client, run.id, datetime.now(UTC) + _PAUSE, told, name or (WATCHING if is_watch(remembered(run)) else PARKED)
+    )
