@@ -17,7 +17,7 @@ from prefect_videodb._logging import get_logger
 from prefect_videodb.blocks import VideoDBCredentials
 from prefect_videodb.errors import InvalidRequest, NotFound, VideoDBError
 from prefect_videodb.following.clip import clip_of
-from prefect_videodb.following.models import FollowUp, FollowUpOptions, Line
+from prefect_videodb.following.models import FOLLOW_UP_ALERT, FollowUp, FollowUpOptions, Line
 from prefect_videodb.following.notifying import NotNotified, body, key, notify, subject
 from prefect_videodb.following.report import publish
 from prefect_videodb.recording.crashes import go_on, may_go_on
@@ -60,7 +60,7 @@ def go_on_after_a_crash(flow: Flow[..., Any], flow_run: FlowRun, state: State[An
             get_logger().error("%s %s too often: its alert is not followed up", flow.name, state.name)
 
 
-@flow(name="follow-up-alert", persist_result=True, flow_run_name=_run_name, on_crashed=[go_on_after_a_crash])
+@flow(name=FOLLOW_UP_ALERT, persist_result=True, flow_run_name=_run_name, on_crashed=[go_on_after_a_crash])
 def follow_up_alert(
     alert: Alert,
     notification_blocks: Annotated[list[str], Field(max_length=20)] = [],  # noqa: B006 - the form shows it

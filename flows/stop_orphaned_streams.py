@@ -18,6 +18,7 @@ from prefect_videodb._logging import get_logger
 from prefect_videodb.blocks import VideoDBCredentials
 from prefect_videodb.client import Client, streams
 from prefect_videodb.errors import NotFound, VideoDBError
+from prefect_videodb.following.models import FOLLOW_UP_ALERT
 from prefect_videodb.recording.crashes import go_on, may_go_on
 from prefect_videodb.recording.endings import request_export
 from prefect_videodb.recording.inputs import load_credentials, no_inline_block
@@ -103,7 +104,7 @@ def stop_orphaned_streams(
 
 def _revive(prefect: SyncPrefectClient, now: datetime) -> None:
     """Schedule again what is said to be executed and is not: its worker was killed with it, so nobody noticed."""
-    for run, reason in silent_runs(prefect, [RECORD_MEETING, WATCH_STREAM], now):
+    for run, reason in silent_runs(prefect, [RECORD_MEETING, WATCH_STREAM, FOLLOW_UP_ALERT], now):
         get_logger().warning("Run %s is executed by nobody: %s", run.name, reason)
         try:
             if may_go_on(run):

@@ -6,6 +6,9 @@ from pydantic import BaseModel, Field
 
 from prefect_videodb.recording.models import Links, Window
 
+# The flow's name at Prefect.
+FOLLOW_UP_ALERT = "follow-up-alert"
+
 
 class FollowUpOptions(BaseModel):
     """What may be different from one follow-up to the next; the defaults suit most alerts."""

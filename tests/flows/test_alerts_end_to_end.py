@@ -1,0 +1,72 @@
+"""All of it, in real processes: the service fires, the alert is received, dispatched, and followed up to the end."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import FlowRun
+from prefect.states import Cancelling
+from pydantic import SecretStr
+
+from prefect_videodb.blocks import AlertWebhook
+from tests.flows.conftest import ROOT, Account, Run, the_one_stopped_stream
+from tests.support.processes import free_port, stopped, wait_for
+from tests.webhooks.conftest import TOKEN, running_service
+
+
+@pytest.fixture
+def worker(account: Account, deployed: str, tmp_path: Path) -> Iterator[None]:
+    assert account
+    assert deployed
+    with (tmp_path / "worker.log").open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "prefect", "worker", "start", "--pool", "meetings"],
+            cwd=ROOT,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    with stopped(process):
+        yield
+
+
+def follow_ups(route: str) -> list[FlowRun]:
+    with get_client(sync_client=True) as client:
+        body = {"flows": {"name": {"any_": ["follow-up-alert"]}}, "limit": 200}
+        runs = [FlowRun.model_validate(run) for run in client.request("POST", "/flow_runs/filter", json=body).json()]
+    return [run for run in runs if run.labels.get("videodb.route") == route]
+
+
+@pytest.mark.usefixtures("worker")
+@pytest.mark.timeout(600)
+def test_what_is_said_on_a_watched_stream_starts_its_follow_up(account: Account, tmp_path: Path) -> None:
+    port = free_port()
+    AlertWebhook(base_url=f"http://127.0.0.1:{port}", token=SecretStr(TOKEN)).save("end-to-end", overwrite=True)
+    watches: list[dict[str, Any]] = [
+        {"label": "budget", "prompt": "The budget is mentioned", "kind": "audio", "batch_s": 15, "route": "follow-up"}
+    ]
+    with running_service(tmp_path / "inbox.sqlite", tmp_path / "service.log", port=port, webhook="end-to-end"):
+        watch = Run.of("watch-stream/watch-stream", watches=watches, webhook="end-to-end")
+        wait_for("an alert is followed up", lambda: follow_ups("follow-up"), 240)
+        followed = Run(follow_ups("follow-up")[0].id)
+        wait_for("the follow-up is done", lambda: followed.read().state.is_final(), 240)  # type: ignore[union-attr]
+        with get_client(sync_client=True) as client:
+            client.set_flow_run_state(watch.id, Cancelling())
+        wait_for("nothing is left connected", lambda: not _connected(account, watch))
+    done = followed.read()
+    assert done.state is not None
+    assert done.state.is_completed(), f"{done.state}\n{followed.logs()}"
+    report = followed.artifacts()["alert-follow-up"]["data"]
+    assert "▶ Play the clip" in report
+    assert "budget" in report
+    the_one_stopped_stream(account, watch)
+    kept = followed.logs() + watch.logs() + str(watch.read()) + str(done) + report
+    assert TOKEN not in kept
+
+
+def _connected(account: Account, watch: Run) -> bool:
+    return any(stream["status"] == "connected" for stream in account.streams(str(watch.id)))
