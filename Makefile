@@ -13,7 +13,7 @@ export TMPDIR := $(CURDIR)/.cache/tmp
 # The same, as a target: a path with a space would be two.
 TMP := .cache/tmp
 
-.PHONY: help demo test check sdk lock format clean
+.PHONY: help demo test check soak sdk lock format clean
 
 help:
 	@echo "make demo    record half a minute of a sample meeting, here, and look at it in Prefect's UI"
@@ -34,6 +34,10 @@ check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/basedpyright
+
+# What the suite does in small, in full: ten thousand alerts while everything is killed at random.
+soak: $(VENV)/.dev
+	VIDEODB_ALERTS=10000 $(BIN)/python -m pytest -n 0 -v tests/webhooks/test_kills.py
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format .

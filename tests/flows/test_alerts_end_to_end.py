@@ -53,7 +53,7 @@ def test_what_is_said_on_a_watched_stream_starts_its_follow_up(account: Account,
         watch = Run.of("watch-stream/watch-stream", watches=watches, webhook="end-to-end")
         wait_for("an alert is followed up", lambda: follow_ups("follow-up"), 240)
         followed = Run(follow_ups("follow-up")[0].id)
-        wait_for("the follow-up is done", lambda: followed.read().state.is_final(), 240)  # type: ignore[union-attr]
+        wait_for("the follow-up is done", lambda: _is_over(followed), 240)
         with get_client(sync_client=True) as client:
             client.set_flow_run_state(watch.id, Cancelling())
         wait_for("nothing is left connected", lambda: not _connected(account, watch))
@@ -70,3 +70,8 @@ def test_what_is_said_on_a_watched_stream_starts_its_follow_up(account: Account,
 
 def _connected(account: Account, watch: Run) -> bool:
     return any(stream["status"] == "connected" for stream in account.streams(str(watch.id)))
+
+
+def _is_over(run: Run) -> bool:
+    state = run.read().state
+    return state is not None and state.is_final()

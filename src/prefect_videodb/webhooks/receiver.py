@@ -147,12 +147,13 @@ class Receiver:
 
 def _kept(told: Alert | LifecycleEvent, route: str, body: bytes, cooldown_s: float) -> Letter | DeadLetter:
     try:
-        return _letter(told, route, body, cooldown_s)
+        return letter_of(told, route, body, cooldown_s)
     except (ValueError, RecursionError):  # nested too deeply, or circular for whoever writes it down
         return DeadLetter(route, "what it holds cannot be written down", body)
 
 
-def _letter(told: Alert | LifecycleEvent, route: str, body: bytes, cooldown_s: float) -> Letter:
+def letter_of(told: Alert | LifecycleEvent, route: str, body: bytes, cooldown_s: float = 0.0) -> Letter:
+    """Make the letter of an alert or stage, in whatever way it came; `body` is how it came, kept as it is."""
     kept = storable(told.model_dump(mode="json", exclude_none=True)) | {"route": route}
     if isinstance(told, Alert):
         kept |= {"rtstream_id": told.stream} if told.stream else {}
