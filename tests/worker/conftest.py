@@ -89,13 +89,13 @@ class Run:
         return str(self.read().state_name)
 
     def wait_until(self, is_so: Callable[[], object], what: str) -> None:
-        wait_for(what, is_so, 180.0)
+        wait_for(what, is_so, 90.0)
 
     def wait_for_state(self, *names: str) -> None:
-        wait_for(f"{self.id} is {names}", lambda: self.state() in names, 180.0)
+        wait_for(f"{self.id} is {names}", lambda: self.state() in names, 90.0)
 
     def wait_for_note(self, line: str) -> None:
-        wait_for(f"a note {line!r}", lambda: line in self.notes(), 180.0)
+        wait_for(f"a note {line!r}", lambda: line in self.notes(), 90.0)
 
     def cancel(self) -> None:
         with get_client(sync_client=True) as client:

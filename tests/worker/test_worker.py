@@ -1,5 +1,6 @@
 """The worker as a process, on a real Prefect server."""
 
+import itertools
 import os
 import signal
 from datetime import UTC, datetime, timedelta
@@ -133,5 +134,5 @@ def test_a_worker_without_a_limit_has_one(pool: Pool) -> None:
         run.wait_for_state("Completed")
     with get_client(sync_client=True) as client:
         times = sorted((r.start_time, r.end_time) for r in (client.read_flow_run(run.id) for run in runs))
-    assert all(start >= end for (_, end), (start, _) in zip(times, times[1:], strict=False))  # type: ignore[operator]
+    assert all(start >= end for (_, end), (start, _) in itertools.pairwise(times))  # type: ignore[operator]
     wait_for("it says what it took", lambda: "wait" in pool.log())

@@ -3,16 +3,18 @@
 import inspect
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import anyio
 from prefect import Flow
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun, State
-from prefect.client.schemas.responses import OrchestrationResult
 from prefect.logging.loggers import flow_run_logger
 from prefect.states import Cancelled, Crashed, Scheduled
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.responses import OrchestrationResult
 
 # As Prefect names a run that a worker is to execute again.
 CONTINUED = "AwaitingRetry"

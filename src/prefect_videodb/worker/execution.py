@@ -54,8 +54,9 @@ class Execution:
         return self.run.id
 
     def is_alive(self) -> bool:
-        """Tell whether its thread still runs."""
-        return self._thread is not None and self._thread.is_alive()
+        """Tell whether the flow still runs."""
+        # A thread that was interrupted right at its end may not have said that it is over.
+        return self._thread is not None and not self._is_over and self._thread.is_alive()
 
     def is_waiting(self) -> bool:
         """Tell whether its time has not come yet."""
@@ -103,11 +104,10 @@ class Execution:
 
     async def wait(self, timeout_s: float) -> bool:
         """Wait for the end of the thread, at most so long. Tells whether it ended."""
-        if self.is_alive() and not self._done.is_set():
+        if self.is_alive():
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._done.wait(), timeout_s)
-        # A thread that was interrupted right at its end may not have said so.
-        return self._done.is_set() or not self.is_alive()
+        return not self.is_alive()
 
     def _execute(self, flow: Flow[..., Any]) -> None:
         # The engine opens a thread, an event loop and a WebSocket for each run of a deployment, to hear that it is

@@ -4,8 +4,7 @@ import os
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
-from uuid import UUID
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.abc
@@ -20,7 +19,6 @@ from prefect.client.schemas.filters import (
     WorkPoolFilterName,
 )
 from prefect.client.schemas.objects import FlowRun, StateType
-from prefect.client.schemas.responses import DeploymentResponse
 from prefect.exceptions import Abort, ObjectNotFound, Pause, PrefectException
 from prefect.settings import PREFECT_WORKER_QUERY_SECONDS, temporary_settings
 from prefect.states import Pending
@@ -33,6 +31,11 @@ from prefect_videodb.worker.execution import Execution, Outcome
 from prefect_videodb.worker.flows import CannotBeLoaded, Flows
 from prefect_videodb.worker.identity import Identity
 from prefect_videodb.worker.interrupts import RunCancelled, RunLetGo
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from prefect.client.schemas.responses import DeploymentResponse
 
 # Runs at a time, where no `--limit` is given: each has a thread.
 DEFAULT_LIMIT = 250
@@ -83,7 +86,7 @@ class InProcessWorker(BaseWorker[BaseJobConfiguration, BaseVariables, InProcessW
     @classmethod
     def get_default_base_job_template(cls) -> dict[str, Any]:
         """Give the work pool's form: there is nothing to fill in."""
-        return {"job_configuration": {}, "variables": {"type": "object", "properties": {}}}
+        return {"job_configuration": {"command": None}, "variables": {"type": "object", "properties": {}}}
 
     async def start(
         self,
