@@ -80,6 +80,7 @@ class InProcessWorker(BaseWorker[BaseJobConfiguration, BaseVariables, InProcessW
         self._flows = Flows()
         self._executions: dict[UUID, Execution] = {}
         self._deployments: dict[UUID, tuple[float, DeploymentResponse]] = {}
+        self._reading = anyio.Lock()
         self._owner = str(Identity.own())
         self._connection = Connection()
 
@@ -209,13 +210,14 @@ class InProcessWorker(BaseWorker[BaseJobConfiguration, BaseVariables, InProcessW
     async def _flow_of(self, run: FlowRun) -> Flow[..., Any]:
         if run.deployment_id is None:
             raise CannotBeLoaded("the run belongs to no deployment")
-        known = self._deployments.get(run.deployment_id)
-        if known is None or time.monotonic() - known[0] > _DEPLOYMENT_IS_KNOWN_S:
-            try:
-                known = time.monotonic(), await self.client.read_deployment(run.deployment_id)
-            except ObjectNotFound:
-                raise CannotBeLoaded("its deployment was deleted") from None
-            self._deployments[run.deployment_id] = known
+        async with self._reading:  # once for all runs that are due together
+            known = self._deployments.get(run.deployment_id)
+            if known is None or time.monotonic() - known[0] > _DEPLOYMENT_IS_KNOWN_S:
+                try:
+                    known = time.monotonic(), await self.client.read_deployment(run.deployment_id)
+                except ObjectNotFound:
+                    raise CannotBeLoaded("its deployment was deleted") from None
+                self._deployments[run.deployment_id] = known
         if run.job_variables:
             self.get_flow_run_logger(run).warning(
                 "Job variables are not used: %s. All runs share the worker's environment",
