@@ -1,0 +1,93 @@
+"""What Prefect is told about a run whose engine did not tell it: cancelled, crashed, or to be continued."""
+
+import inspect
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import anyio
+from prefect import Flow
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.logging.loggers import flow_run_logger
+from prefect.states import Cancelled, Crashed, Scheduled
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.responses import OrchestrationResult
+
+# As Prefect names a run that a worker is to execute again.
+CONTINUED = "AwaitingRetry"
+# What took its worker along so often will do it again.
+MOST_LOSSES = 5
+_LOSSES = "videodb-worker.losses"
+
+
+async def put_back(client: PrefectClient, run: FlowRun, message: str) -> bool:
+    """Schedule a run again, for whichever worker is next. Tells whether Prefect took it."""
+    # Nobody executes it any more; and Cancel need not wait for anybody.
+    await mark_owner(client, run.id, "")
+    state: State[Any] = Scheduled(scheduled_time=datetime.now(UTC), name=CONTINUED, message=message)
+    answer: OrchestrationResult[Any] = await client.set_flow_run_state(run.id, state)
+    return answer.state is not None and answer.state.is_scheduled()
+
+
+async def put_back_lost(client: PrefectClient, run: FlowRun, flow: Flow[..., Any] | None) -> None:
+    """Continue a run whose worker died, unless it lost too many; then it is reported as crashed."""
+    losses = int(str(run.labels.get(_LOSSES, 0)))
+    if losses >= MOST_LOSSES:
+        await crash(client, run, flow, f"The worker died {losses + 1} times while it executed this run")
+        return
+    # Counted first: killed after this line, it is tried less often, never more.
+    await client.update_flow_run_labels(run.id, {_LOSSES: losses + 1})
+    await put_back(client, run, f"Its worker died: goes on (loss {losses + 1} of {MOST_LOSSES})")
+
+
+async def cancel(client: PrefectClient, run: FlowRun, flow: Flow[..., Any] | None, message: str) -> None:
+    """Run the hooks `on_cancellation` of a run that is being cancelled, and report it as cancelled."""
+    if run.state is not None:
+        await run_hooks(flow.on_cancellation_hooks if flow else [], flow, run, run.state)
+    await client.set_flow_run_state(run.id, Cancelled(message=message), force=True)
+
+
+async def crash(client: PrefectClient, run: FlowRun, flow: Flow[..., Any] | None, message: str) -> None:
+    """Report a run as crashed, and run its hooks `on_crashed`."""
+    answer: OrchestrationResult[Any] = await client.set_flow_run_state(run.id, Crashed(message=message))
+    if answer.state is None or not answer.state.is_crashed():
+        return
+    flow_run_logger(run).error("Reported as crashed: %s", message)
+    await run_hooks(flow.on_crashed_hooks if flow else [], flow, run, answer.state)
+
+
+async def run_hooks(hooks: Sequence[Any], flow: Flow[..., Any] | None, run: FlowRun, state: State[Any]) -> None:
+    """Run hooks one after the other; one that fails is logged, and the next one runs."""
+    logger = flow_run_logger(run, flow)
+    for hook in hooks:
+        name = getattr(hook, "__name__", type(hook).__name__)
+        logger.info("Running hook %r in response to entering state %r", name, state.name)
+        try:
+            await _call(hook, flow, run, state)
+        except Exception:
+            logger.exception("An error was encountered while running hook %r", name)
+        else:
+            logger.info("Hook %r finished running successfully", name)
+
+
+async def _call(hook: Any, flow: Flow[..., Any] | None, run: FlowRun, state: State[Any]) -> None:
+    def call() -> Any:
+        try:
+            return hook(flow, run, state)
+        except SystemExit as leaving:  # of the hook, not of the worker
+            raise RuntimeError("the hook called exit") from leaving
+
+    answer = await anyio.to_thread.run_sync(call, abandon_on_cancel=False)
+    if inspect.isawaitable(answer):
+        await answer
+
+
+async def mark_owner(client: PrefectClient, flow_run_id: UUID, owner: str) -> None:
+    """Write down which process executes a run."""
+    # `update_flow_run` of the client leaves out what is empty.
+    await client.request(
+        "PATCH", "/flow_runs/{id}", path_params={"id": flow_run_id}, json={"infrastructure_pid": owner}
+    )

@@ -1,0 +1,143 @@
+"""One execution of a flow run, in a thread of its own."""
+
+import asyncio
+import inspect
+import threading
+import time
+from contextlib import suppress
+from contextvars import Context
+from datetime import UTC, datetime
+from enum import Enum
+from typing import TYPE_CHECKING, Any, cast
+from uuid import UUID
+
+from prefect import Flow
+from prefect.client.schemas.objects import FlowRun
+from prefect.exceptions import Abort, Pause
+from prefect.flow_engine import run_flow
+from prefect.logging.loggers import flow_run_logger
+
+from prefect_videodb.worker.interrupts import Interrupt, Interruptible, RunCancelled, raise_in
+
+if TYPE_CHECKING:
+    import logging
+
+
+class Outcome(Enum):
+    """How the engine left an execution."""
+
+    RETURNED = "the engine reported how it ended"
+    LET_GO = "it left without ending: it is parked, paused, or goes on elsewhere"
+    ABORTED = "Prefect, or a cancellation, told it to stop"
+    BROKE = "something was raised through the engine"
+
+
+class Execution:
+    """One execution of a run. Nothing that the flow does or raises reaches the worker."""
+
+    def __init__(self, run: FlowRun) -> None:
+        self.run = run
+        self.flow: Flow[..., Any] | None = None
+        self.outcome = Outcome.ABORTED
+        self.error: BaseException | None = None
+        self.interrupted: Interrupt | None = None
+        self._thread: threading.Thread | None = None
+        self._coroutine: Interruptible | None = None
+        self._lock = threading.Lock()
+        self._is_over = False
+        self._done = asyncio.Event()
+        self._interrupted_at = 0.0
+
+    @property
+    def id(self) -> UUID:
+        """The flow run's id."""
+        return self.run.id
+
+    def is_alive(self) -> bool:
+        """Tell whether the flow still runs."""
+        # A thread that was interrupted right at its end may not have said that it is over.
+        return self._thread is not None and not self._is_over and self._thread.is_alive()
+
+    def is_waiting(self) -> bool:
+        """Tell whether its time has not come yet."""
+        due = self.run.next_scheduled_start_time or self.run.expected_start_time
+        return due is not None and due > datetime.now(UTC)
+
+    @property
+    def was_cancelled_s(self) -> float:
+        """How long ago it was told to end, in seconds; 0 when it was not."""
+        return time.monotonic() - self._interrupted_at if self.interrupted is RunCancelled else 0.0
+
+    def interrupt(self, interrupt: Interrupt) -> None:
+        """End it, once: raised again, it would cut short what the flow does to end well."""
+        with self._lock:
+            if self.interrupted is not None:
+                return
+            self.interrupted = interrupt
+            self._interrupted_at = time.monotonic()
+            if self._thread is None or self._is_over:
+                return
+            if self._coroutine is None:
+                raise_in(self._thread, interrupt)
+            else:
+                self._coroutine.interrupt(interrupt)
+
+    def start(self, flow: Flow[..., Any], context: Context) -> None:
+        """Start the thread, unless the run was interrupted already."""
+        loop, done = asyncio.get_running_loop(), self._done
+
+        def execute() -> None:
+            try:
+                self._execute(flow)
+            finally:
+                with self._lock:
+                    self._is_over = True
+                loop.call_soon_threadsafe(done.set)
+
+        self.flow = flow
+        with self._lock:
+            if self.interrupted is None:
+                self._thread = threading.Thread(
+                    target=context.run, args=(execute,), name=f"run-{self.run.id}", daemon=True
+                )
+                self._thread.start()
+
+    async def wait(self, timeout_s: float) -> bool:
+        """Wait for the end of the thread, at most so long. Tells whether it ended."""
+        if self.is_alive():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._done.wait(), timeout_s)
+        return not self.is_alive()
+
+    def _execute(self, flow: Flow[..., Any]) -> None:
+        # The engine opens a thread, an event loop and a WebSocket for each run of a deployment, to hear that it is
+        # suspended. The worker looks after all its runs with one request; the engine reads the run itself again later.
+        run = self.run.model_copy(update={"deployment_id": None})
+        try:
+            self._drive(run_flow(flow, flow_run=run, error_logger=cast("logging.Logger", flow_run_logger(run))))
+            self.outcome = Outcome.RETURNED
+        except Pause:
+            self.outcome = Outcome.LET_GO
+        except Abort:
+            self.outcome = Outcome.ABORTED
+        except BaseException as error:  # noqa: BLE001 - SystemExit of one flow must not end the others
+            self.outcome, self.error = Outcome.BROKE, error
+
+    def _drive(self, result: Any) -> None:
+        """Run what the engine gives back for flows that are not plain functions."""
+        if inspect.isasyncgen(result):
+            result = _consumed(result)
+        if inspect.iscoroutine(result):
+            with self._lock:
+                self._coroutine = Interruptible(result)
+                if self.interrupted:
+                    self._coroutine.interrupt(self.interrupted)
+            self._coroutine.run()
+        elif inspect.isgenerator(result):
+            for _ in result:
+                pass
+
+
+async def _consumed(generator: Any) -> None:
+    async for _ in generator:
+        pass

@@ -1,0 +1,379 @@
+"""The worker: takes runs ahead of their time, starts each in a thread, and looks after all of them."""
+
+import os
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import anyio.abc
+import httpx
+from prefect import Flow
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterId,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+    WorkPoolFilter,
+    WorkPoolFilterName,
+)
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.exceptions import Abort, ObjectNotFound, Pause, PrefectException
+from prefect.settings import PREFECT_WORKER_QUERY_SECONDS, temporary_settings
+from prefect.states import Pending
+from prefect.utilities.engine import propose_state
+from prefect.workers.base import BaseJobConfiguration, BaseVariables, BaseWorker, BaseWorkerResult
+
+from prefect_videodb.worker.connection import Connection
+from prefect_videodb.worker.endings import cancel, crash, mark_owner, put_back, put_back_lost
+from prefect_videodb.worker.execution import Execution, Outcome
+from prefect_videodb.worker.flows import CannotBeLoaded, Flows
+from prefect_videodb.worker.identity import Identity
+from prefect_videodb.worker.interrupts import RunCancelled, RunLetGo
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from prefect.client.schemas.responses import DeploymentResponse
+
+# Runs at a time, where no `--limit` is given: each has a thread.
+DEFAULT_LIMIT = 250
+# A run that is due now waits for the next look. One request; Prefect's 10 s are meant for dearer infrastructure.
+_QUERY_S = 2.0
+_WATCH_S = 2.0
+_RECOVER_S = 60.0
+# A cancelled run has as long as under a process worker.
+_CANCEL_GRACE_S = 30.0
+# A worker that is told to end lets runs end by themselves for so long, then lets go of them.
+_FINISH_S = 10.0
+_LET_GO_S = 15.0
+_DEPLOYMENT_IS_KNOWN_S = 10.0
+# A worker writes its name to a run it took within a second; who did not in this time died in between.
+_UNNAMED = timedelta(minutes=2)
+_RETRY_S = 5.0
+_PAGE = 200
+_UNREACHABLE = (httpx.HTTPError, PrefectException)
+
+
+class InProcessWorkerResult(BaseWorkerResult):
+    """How an execution ended: 0 unless the run is to be reported as crashed."""
+
+
+class InProcessWorker(BaseWorker[BaseJobConfiguration, BaseVariables, InProcessWorkerResult]):
+    """Executes flow runs in threads of its own process: for flows that mostly wait for others.
+
+    Deployments name their flow by module path, have no pull steps, and no job variables: what would change the
+    environment or the working directory would change it for all runs.
+    """
+
+    type = "videodb-in-process"
+    job_configuration = BaseJobConfiguration
+
+    _display_name = "VideoDB, in process"
+    _description = (
+        "Execute flow runs that mostly wait, such as recordings of live streams, inside the worker's process."
+    )
+
+    def __init__(self, work_pool_name: str, *, limit: int | None = None, **options: Any) -> None:
+        super().__init__(work_pool_name, limit=limit or DEFAULT_LIMIT, **options)
+        self._flows = Flows()
+        self._executions: dict[UUID, Execution] = {}
+        self._deployments: dict[UUID, tuple[float, DeploymentResponse]] = {}
+        self._reading = anyio.Lock()
+        self._owner = str(Identity.own())
+        self._connection = Connection()
+
+    @classmethod
+    def get_default_base_job_template(cls) -> dict[str, Any]:
+        """Give the work pool's form: there is nothing to fill in."""
+        return {"job_configuration": {"command": None}, "variables": {"type": "object", "properties": {}}}
+
+    async def start(
+        self,
+        run_once: bool = False,  # noqa: FBT001, FBT002 - the signature of the base class
+        with_healthcheck: bool = False,  # noqa: FBT001, FBT002 - the same
+        printer: Callable[..., None] = print,
+    ) -> None:
+        """Work until told to end; see `BaseWorker.start`."""
+        query_s = min(_QUERY_S, PREFECT_WORKER_QUERY_SECONDS.value())
+        with temporary_settings({PREFECT_WORKER_QUERY_SECONDS: query_s}):
+            await super().start(run_once, with_healthcheck, printer)
+
+    async def setup(self) -> None:
+        """Connect, and begin to look after runs."""
+        await super().setup()
+        self._group.start_soon(self._look_after)
+
+    async def teardown(self, *exc_info: Any) -> None:
+        """Let runs end, or give them back, and disconnect."""
+        await super().teardown(*exc_info)
+        self._connection.close()
+
+    async def get_and_submit_flow_runs(self) -> list[FlowRun]:
+        """Take the runs that are due soon. The threads wait for the moment inside Prefect's engine."""
+        self._last_polled_time = datetime.now(UTC)
+        if not self._has_pool:
+            return []
+        try:
+            due = await self.client.get_scheduled_flow_runs_for_work_pool(
+                self._work_pool_name,
+                work_queue_names=list(self._work_queues),
+                scheduled_before=datetime.now(UTC) + timedelta(seconds=self._prefetch_seconds),
+            )
+        except ObjectNotFound:
+            return []  # it is made with the next heartbeat
+        taken = []
+        for run in (entry.flow_run for entry in due):
+            if run.id in self._executions:
+                continue
+            try:
+                self.limiter.acquire_on_behalf_of_nowait(run.id)
+            except anyio.WouldBlock:
+                break
+            self._executions[run.id] = execution = Execution(run)
+            self._group.start_soon(self._take, execution)
+            taken.append(run)
+        return taken
+
+    async def run(
+        self,
+        flow_run: FlowRun,
+        configuration: BaseJobConfiguration,
+        task_status: anyio.abc.TaskStatus[int] | None = None,
+    ) -> InProcessWorkerResult:
+        """Execute a run that is pending, and see to it that Prefect knows how it ended."""
+        del configuration  # there is none
+        if task_status is not None:
+            task_status.started(os.getpid())
+        execution = self._executions.setdefault(flow_run.id, Execution(flow_run))
+        try:
+            flow = await self._flow_of(flow_run)
+        except CannotBeLoaded as error:
+            self.get_flow_run_logger(flow_run).exception("The flow cannot be loaded")
+            message = f"The flow cannot be loaded: {error}"
+            await self._told(lambda: crash(self.client, flow_run, None, message))
+            return InProcessWorkerResult(identifier=self._owner, status_code=1)
+        await self._execute(execution, flow)
+        await self._settle(execution)
+        return InProcessWorkerResult(identifier=self._owner, status_code=int(execution.outcome is Outcome.BROKE))
+
+    @property
+    def _group(self) -> anyio.abc.TaskGroup:
+        if self._runs_task_group is None:
+            raise RuntimeError("the worker is not set up")
+        return self._runs_task_group
+
+    @property
+    def _has_pool(self) -> bool:
+        return self._work_pool is not None
+
+    async def _take(self, execution: Execution) -> None:
+        """Execute one run from its claim to its end. Nothing that goes wrong with it reaches the others."""
+        run = execution.run
+        try:
+            if await self._claim(run):
+                await self.run(run, BaseJobConfiguration())
+        except anyio.get_cancelled_exc_class():
+            with anyio.CancelScope(shield=True):
+                await self._hand_back(execution)
+            raise
+        except Exception:
+            self._logger.exception("The run %s was lost from sight", run.id)
+        finally:
+            self._executions.pop(run.id, None)
+            self._release_limit_slot(run.id)
+
+    async def _claim(self, run: FlowRun) -> bool:
+        """Ask Prefect for the run; another worker may have been faster, or a limit is reached.
+
+        Not to be cancelled in between: that would leave the run to nobody.
+        """
+        is_ours = False
+        with anyio.CancelScope(shield=True):
+            is_ours = await self._propose_pending(run)
+            if is_ours:
+                await self._told(lambda: mark_owner(self.client, run.id, self._owner))
+        return is_ours
+
+    async def _propose_pending(self, run: FlowRun) -> bool:
+        try:
+            state = await propose_state(self.client, Pending(), flow_run_id=run.id)
+        except (Abort, Pause, ObjectNotFound) as told:
+            self._logger.debug("Not ours: %s: %s", run.id, told)
+            return False
+        if not state.is_pending():
+            self._logger.info("Prefect keeps run %s back: it is %s", run.id, state.name)
+            return False
+        return True
+
+    async def _flow_of(self, run: FlowRun) -> Flow[..., Any]:
+        if run.deployment_id is None:
+            raise CannotBeLoaded("the run belongs to no deployment")
+        async with self._reading:  # once for all runs that are due together
+            known = self._deployments.get(run.deployment_id)
+            if known is None or time.monotonic() - known[0] > _DEPLOYMENT_IS_KNOWN_S:
+                try:
+                    known = time.monotonic(), await self.client.read_deployment(run.deployment_id)
+                except ObjectNotFound:
+                    raise CannotBeLoaded("its deployment was deleted") from None
+                self._deployments[run.deployment_id] = known
+        if run.job_variables:
+            self.get_flow_run_logger(run).warning(
+                "Job variables are not used: %s. All runs share the worker's environment",
+                ", ".join(sorted(run.job_variables)),
+            )
+        return await anyio.to_thread.run_sync(self._flows.load, known[1])
+
+    async def _execute(self, execution: Execution, flow: Flow[..., Any]) -> None:
+        connection = self._connection
+        shared = await anyio.to_thread.run_sync(connection.take)
+        try:
+            execution.start(flow, shared.context())
+            while not await execution.wait(_WATCH_S):
+                if execution.was_cancelled_s > _CANCEL_GRACE_S:
+                    break
+        finally:
+            if execution.interrupted:
+                connection.retire(shared)
+            if not execution.is_alive():
+                connection.give_back(shared)
+
+    async def _settle(self, execution: Execution) -> None:
+        """Tell Prefect what the engine did not."""
+        lets_go = execution.outcome in {Outcome.RETURNED, Outcome.LET_GO} and not execution.is_alive()
+        if lets_go and execution.interrupted is not RunCancelled:
+            return
+        message = "Flow run was cancelled."
+        if execution.is_alive():
+            message = f"Flow run was cancelled, but its thread did not end within {_CANCEL_GRACE_S:g} s, and goes on"
+            self.get_flow_run_logger(execution.run).error(message)
+
+        async def settle() -> None:
+            run = await self.client.read_flow_run(execution.id)
+            if run.infrastructure_pid != self._owner or run.state is None:
+                return
+            if run.state.is_cancelling():
+                await cancel(self.client, run, execution.flow, message)
+            elif execution.outcome is Outcome.BROKE and not run.state.is_final() and not run.state.is_scheduled():
+                error = execution.error
+                await crash(self.client, run, execution.flow, f"Execution broke: {type(error).__name__}: {error}")
+
+        await self._told(settle)
+
+    async def _hand_back(self, execution: Execution) -> None:
+        """Let a run end by itself for a moment, then let go of it, and schedule it for the next worker."""
+        if not execution.is_waiting() and await execution.wait(_FINISH_S):
+            await self._settle(execution)
+        execution.interrupt(RunLetGo)
+        if not await execution.wait(_LET_GO_S):
+            self._logger.error("Run %s does not let go; it ends with this process", execution.id)
+
+        async def hand_back() -> None:
+            run = await self.client.read_flow_run(execution.id)
+            if run.infrastructure_pid != self._owner or run.state is None:
+                return
+            if run.state.is_cancelling():
+                await cancel(self.client, run, execution.flow, "Flow run was cancelled while its worker ended.")
+            elif run.state.is_running() or run.state.is_pending():
+                await put_back(self.client, run, f"Its worker {self.name!r} ended: goes on with the next")
+                self._logger.info("Handed run %s back", run.id)
+
+        with anyio.move_on_after(_LET_GO_S) as in_time:
+            await self._told(hand_back)
+        if in_time.cancelled_caught:
+            self._logger.error("Prefect is away: run %s is found by the next worker on this machine", execution.id)
+
+    async def _told(self, tell: Callable[[], Awaitable[None]]) -> None:
+        """Tell Prefect something, again and again while it is away: else the run would wait for ever."""
+        while True:
+            try:
+                await tell()
+            except (ObjectNotFound, Abort):
+                return  # the run was deleted, or Prefect knows better
+            except _UNREACHABLE as error:
+                self._logger.warning("Prefect could not be told, trying again: %s", error)
+                await anyio.sleep(_RETRY_S)
+            else:
+                return
+
+    async def _look_after(self) -> None:
+        """Look at all runs of this worker at once, and now and then for those of workers that died."""
+        next_search = time.monotonic()
+        while self.is_setup or self._executions:
+            try:
+                await self._watch()
+                if self._has_pool and time.monotonic() >= next_search:
+                    await self._find_lost()
+                    next_search = time.monotonic() + _RECOVER_S
+            except _UNREACHABLE as error:
+                self._logger.warning("Prefect could not be asked for the state of runs: %s", error)
+            except Exception:
+                self._logger.exception("Looking after runs failed")
+            await anyio.sleep(_WATCH_S)
+
+    async def _watch(self) -> None:
+        """Interrupt the runs that somebody cancelled or suspended."""
+        ids = list(self._executions)
+        for start in range(0, len(ids), _PAGE):
+            for run in await self.client.read_flow_runs(
+                flow_run_filter=FlowRunFilter(
+                    id=FlowRunFilterId(any_=ids[start : start + _PAGE]),
+                    state=_in_state(StateType.CANCELLING, StateType.CANCELLED, StateType.PAUSED),
+                ),
+                limit=_PAGE,
+            ):
+                execution = self._executions.get(run.id)
+                if execution is None or run.state is None:
+                    continue
+                if run.state.is_paused():
+                    if run.state.name == "Suspended":
+                        execution.interrupt(RunLetGo)
+                else:
+                    execution.interrupt(RunCancelled)
+
+    async def _find_lost(self) -> None:
+        """Continue the runs whose worker, on this machine, was killed."""
+        offset = 0
+        lost = []
+        while True:
+            page = await self.client.read_flow_runs(
+                work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[self._work_pool_name])),
+                flow_run_filter=FlowRunFilter(
+                    state=_in_state(StateType.RUNNING, StateType.PENDING, StateType.CANCELLING)
+                ),
+                limit=_PAGE,
+                offset=offset,
+            )
+            lost += [run for run in page if _is_lost(run) and run.id not in self._executions]
+            if len(page) < _PAGE:
+                break
+            offset += _PAGE
+        for run in lost:
+            try:
+                flow = await self._flow_of(run)
+            except CannotBeLoaded as error:
+                self._logger.warning("Without its hooks: the flow of run %s cannot be loaded: %s", run.id, error)
+                flow = None
+            try:
+                if run.state is not None and run.state.is_cancelling():
+                    await cancel(self.client, run, flow, "Flow run was cancelled; its worker died meanwhile.")
+                else:
+                    await put_back_lost(self.client, run, flow)
+            except ObjectNotFound:
+                continue
+            self._logger.warning("Found run %s, whose worker died", run.id)
+
+
+def _in_state(*types: StateType) -> FlowRunFilterState:
+    return FlowRunFilterState(type=FlowRunFilterStateType(any_=list(types)))
+
+
+def _is_lost(run: FlowRun) -> bool:
+    owner = Identity.read(run.infrastructure_pid)
+    if owner is not None:
+        return owner.is_gone()
+    state = run.state
+    return bool(
+        not run.infrastructure_pid and state and state.is_pending() and datetime.now(UTC) - state.timestamp > _UNNAMED
+    )

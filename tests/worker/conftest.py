@@ -1,0 +1,119 @@
+"""The worker as a process of its own, on a pool of its own, with the sample flows deployed."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.objects import FlowRun
+from prefect.states import Cancelling, Scheduled
+
+from tests.support.processes import stopped, wait_for
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass
+class Pool:
+    """A work pool, and workers on it."""
+
+    name: str
+    folder: Path
+    exits: ExitStack
+
+    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start a worker; it ends with the test."""
+        log = self.exits.enter_context((self.folder / "worker.log").open("ab"))
+        process = subprocess.Popen(
+            [sys.executable, "-m", "prefect", "worker", "start", "--pool", self.name, *arguments],
+            cwd=ROOT,
+            env=os.environ | {"SAMPLE_FLOWS_LOADS": str(self.folder / "loads"), "PREFECT_LOGGING_LEVEL": "DEBUG"},
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+        return self.exits.enter_context(stopped(process))
+
+    def deploy(self, entrypoint: str, name: str = "a-flow") -> UUID:
+        """Deploy a flow by its entrypoint."""
+        with get_client(sync_client=True) as client:
+            flow_id = client.create_flow_from_name(name)
+            return client.create_deployment(
+                flow_id, name=f"{name}-{uuid4()}", entrypoint=entrypoint, work_pool_name=self.name, pull_steps=[]
+            )
+
+    def run(self, flow: str, at: datetime | None = None, **parameters: Any) -> "Run":
+        """Create a run of a sample flow, due now or then, with a folder for its notes."""
+        deployment = self.deploy(f"tests.worker.sample_flows.{flow}", flow)
+        return self.run_of(deployment, at, **parameters)
+
+    def run_of(self, deployment: UUID, at: datetime | None = None, **parameters: Any) -> "Run":
+        """Create a run of a deployment."""
+        folder = self.folder / str(uuid4())
+        folder.mkdir()
+        with get_client(sync_client=True) as client:
+            run = client.create_flow_run_from_deployment(
+                deployment, parameters={"folder": str(folder)} | parameters, state=Scheduled(scheduled_time=at)
+            )
+        return Run(run.id, folder)
+
+    def log(self) -> str:
+        return (self.folder / "worker.log").read_text()
+
+
+@dataclass
+class Run:
+    """One flow run, and the folder where it leaves notes."""
+
+    id: UUID
+    folder: Path
+
+    def notes(self) -> list[str]:
+        file = self.folder / "notes"
+        return file.read_text().splitlines() if file.exists() else []
+
+    def read(self) -> FlowRun:
+        with get_client(sync_client=True) as client:
+            return client.read_flow_run(self.id)
+
+    def state(self) -> str:
+        return str(self.read().state_name)
+
+    def wait_until(self, is_so: Callable[[], object], what: str) -> None:
+        wait_for(what, is_so, 90.0)
+
+    def wait_for_state(self, *names: str) -> None:
+        wait_for(f"{self.id} is {names}", lambda: self.state() in names, 90.0)
+
+    def wait_for_note(self, line: str) -> None:
+        wait_for(f"a note {line!r}", lambda: line in self.notes(), 90.0)
+
+    def cancel(self) -> None:
+        with get_client(sync_client=True) as client:
+            client.set_flow_run_state(self.id, Cancelling())
+
+    def logs(self) -> str:
+        with get_client(sync_client=True) as client:
+            answer = client.request(
+                "POST", "/logs/filter", json={"logs": {"flow_run_id": {"any_": [str(self.id)]}}, "limit": 200}
+            )
+        return "\n".join(line["message"] for line in answer.json())
+
+
+@pytest.fixture
+def pool(prefect_api: str, tmp_path: Path) -> Iterator[Pool]:
+    assert prefect_api
+    name = f"in-process-{uuid4()}"
+    with get_client(sync_client=True) as client:
+        client.create_work_pool(WorkPoolCreate(name=name, type="videodb-in-process"))
+    with ExitStack() as exits:
+        yield Pool(name, tmp_path, exits)

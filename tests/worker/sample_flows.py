@@ -1,0 +1,90 @@
+"""Flows that the tests of the worker deploy. Each writes what it did into the folder that it is given."""
+
+import asyncio
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, get_run_logger, task
+
+# One line for each time that this module is executed.
+if loads := os.environ.get("SAMPLE_FLOWS_LOADS"):
+    with Path(loads).open("a", encoding="utf-8") as file:
+        file.write("loaded\n")
+
+
+def note(folder: str, line: str) -> None:
+    with (Path(folder) / "notes").open("a", encoding="utf-8") as file:
+        file.write(line + "\n")
+
+
+def _hook(name: str) -> Any:
+    def hook(_flow: object, run: Any, state: Any) -> None:
+        note(run.parameters["folder"], f"{name} {state.name}")
+
+    hook.__name__ = name
+    return hook
+
+
+HOOKS: dict[str, Any] = {
+    "on_failure": [_hook("failed")],
+    "on_crashed": [_hook("crashed")],
+    "on_cancellation": [_hook("cancelled")],
+}
+
+
+@task
+def double(number: int) -> int:
+    return 2 * number
+
+
+@flow(persist_result=True, **HOOKS)
+def work(folder: str, number: int = 1) -> int:
+    get_run_logger().info("working on %s in %s", number, threading.current_thread().name)
+    note(folder, f"pid {os.getpid()}")
+    return double(number) + double.submit(number).result()
+
+
+@flow(**HOOKS)
+def wait(folder: str, seconds: float = 600.0) -> None:
+    note(folder, "began")
+    try:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            time.sleep(0.1)
+    except BaseException as error:
+        note(folder, f"left {type(error).__name__}")
+        raise
+    note(folder, "ended")
+
+
+@flow(**HOOKS)
+async def wait_async(folder: str, seconds: float = 600.0) -> None:
+    note(folder, "began")
+    try:
+        await asyncio.gather(asyncio.sleep(seconds), asyncio.sleep(seconds / 2))
+    except BaseException as error:
+        note(folder, f"left {type(error).__name__}")
+        raise
+    note(folder, "ended")
+
+
+@flow(**HOOKS)
+def stubborn(folder: str) -> None:
+    note(folder, "began")
+    time.sleep(120)
+
+
+@flow(**HOOKS)
+def misbehave(folder: str, how: str) -> Any:
+    note(folder, how)
+    if how == "exit":
+        sys.exit(3)
+    if how == "memory":
+        raise MemoryError("none left")
+    if how == "base":
+        raise BaseException("raised by the flow")  # noqa: TRY002 - what nobody should raise
+    raise ValueError("raised by the flow")
