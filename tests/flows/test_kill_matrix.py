@@ -4,29 +4,34 @@ import os
 import re
 import signal
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from contextvars import copy_context
 from dataclasses import dataclass, field
+from functools import partial
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from prefect.client.schemas.objects import State
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.deployments import run_deployment
 from pydantic import SecretStr
 
 from prefect_videodb.blocks import RTStreamSource, VideoDBCredentials
 from prefect_videodb.local_server import LocalServer
 from prefect_videodb.local_server.speech import Sound, Utterance, Word
 from prefect_videodb.recording.models import MeetingRecording
-from tests.flows.conftest import KEY, Account, Run
+from tests.flows.conftest import KEY, ROOT, Account, Run
 from tests.support.faulty_proxy import FaultyProxy, Rule
 from tests.support.fork_server import Execution, ForkServer
 from tests.support.kill_points import Point, named, points
+from tests.support.processes import stopped, wait_for
 
 # So many runs at a time: they wait for most of their time.
 _AT_ONCE = 16
@@ -111,7 +116,9 @@ def matrix(service: Service, forks: ForkServer, prefect_api: str, deployed: str,
 class Subject:
     """One run, with a network of its own, in which its process may meet its end."""
 
-    def __init__(self, matrix: Matrix, parameters: dict[str, Any], network: ExitStack) -> None:
+    def __init__(
+        self, matrix: Matrix, parameters: dict[str, Any], network: ExitStack, *, under_a_worker: bool = False
+    ) -> None:
         self._matrix = matrix
         number = matrix.number()
         self.title = f"subject {number} of {matrix.folder.name}"
@@ -123,18 +130,33 @@ class Subject:
         )
         block = f"matrix-{number}-{os.urandom(4).hex()}"
         VideoDBCredentials(api_key=SecretStr(KEY), base_url=self._videodb.url, timeout_s=60.0).save(block)
-        self.run = Run.of(
-            matrix.deployment,
-            source="matrix-room",
-            credentials=block,
-            name=self.title,
-            queries=["action items"],
+        named_parameters = {
+            "source": "matrix-room",
+            "credentials": block,
+            "name": self.title,
+            "queries": ["action items"],
             **parameters,
-        )
+        }
+        variables = {"env": self._environment} if under_a_worker else None
+        created = run_deployment(matrix.deployment, parameters=named_parameters, job_variables=variables, timeout=0)
+        assert isinstance(created, FlowRun)
+        self.run = Run(created.id)
         self.process: Execution | None = None
         self.struck_at: datetime | None = None
         self.window_then: tuple[str, str] | None = None
         self.connected_then = False
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        return {
+            "PREFECT_API_URL": f"{self._prefect.url}/api",
+            "PREFECT_LOGGING_TO_API_ENABLED": "false",  # the log is in a file
+        }
+
+    def cancel(self) -> None:
+        """Cancel the run as the UI does."""
+        url = f"{self._matrix.prefect_url}/flow_runs/{self.run.id}/set_state"
+        httpx.post(url, json={"state": {"type": "CANCELLING"}, "force": True}, timeout=60.0).raise_for_status()
 
     def strike(self, point: Point, blow: Callable[["Subject"], None]) -> None:
         """Have the process meet `blow` at the point."""
@@ -149,12 +171,8 @@ class Subject:
 
     def execute(self) -> None:
         """Execute the run as a worker does, and wait until the process is gone, whatever happened to it."""
-        environment = {
-            "PREFECT_API_URL": f"{self._prefect.url}/api",
-            "PREFECT_LOGGING_TO_API_ENABLED": "false",  # the log is in a file
-        }
         was_struck = self.struck_at
-        self.process = self._matrix.forks.execute(self.run.id, environment, self.log)
+        self.process = self._matrix.forks.execute(self.run.id, self._environment, self.log)
         if not self.process.ended.wait(_EXECUTION_S):
             self.process.kill()
             raise AssertionError(f"an execution took more than {_EXECUTION_S:g} s")
@@ -306,3 +324,56 @@ def test_killed_at_any_point_a_recording_goes_on_to_the_same_end(matrix: Matrix)
 @pytest.mark.timeout(1200)
 def test_terminated_at_any_point_a_recording_goes_on_to_the_same_end(matrix: Matrix) -> None:
     try_all(matrix, cases(matrix)[::4], sigterm)
+
+
+@pytest.mark.timeout(900)
+def test_cancelled_at_any_point_a_recording_is_stopped_and_kept(matrix: Matrix) -> None:
+    """By a worker, at every seventh point between the connect and the report."""
+    found = points(undisturbed(matrix, _HOLDING))
+    connects = next(index for index, point in enumerate(found) if point.path == "/rtstream" and point.has_effect)
+    ends = next(index for index, point in enumerate(found) if point.path.endswith("/set_state COMPLETED"))
+    with (matrix.folder / "worker.log").open("ab") as log:
+        worker = subprocess.Popen(
+            [sys.executable, "-m", "prefect", "worker", "start", "--pool", "meetings"],
+            cwd=ROOT,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    stops = next(index for index, point in enumerate(found) if point.path == "/rtstream/{id}/status")
+    tried = range(connects, ends, 7)
+    with stopped(worker), ThreadPoolExecutor(_AT_ONCE) as pool:
+        tries = [
+            pool.submit(copy_context().run, partial(_cancelled, matrix, found[index], has_recorded=index >= stops))
+            for index in tried
+        ]
+        wrong = [f"{found[index]}: {one.result()}" for index, one in zip(tried, tries, strict=True) if one.result()]
+    assert not wrong, "\n".join(wrong)
+
+
+def _cancelled(matrix: Matrix, point: Point, *, has_recorded: bool) -> list[str]:
+    """Give what is wrong after a run was cancelled at the point."""
+    with ExitStack() as network:
+        subject = Subject(matrix, _HOLDING, network, under_a_worker=True)
+        subject.strike(point, Subject.cancel)
+        try:
+            wait_for("the run has ended", lambda: subject.state().is_final(), timeout_s=240)
+            wait_for("every stream is stopped", lambda: set(_statuses(matrix, subject)) <= {"stopped"})
+            if has_recorded:
+                wait_for("there is a video", lambda: _videos(matrix, subject))
+        except AssertionError as error:
+            return [str(error), f"{subject.state()}", f"{_statuses(matrix, subject)}"]
+        found = []
+        if subject.struck_at is None or not subject.state().is_cancelled():
+            found.append(f"the run is {subject.state()}, cancelled at {subject.struck_at}")
+        if len(_statuses(matrix, subject)) > 1 or len(_videos(matrix, subject)) > 1:
+            found.append(f"streams {_statuses(matrix, subject)}, videos {_videos(matrix, subject)}")
+        return found
+
+
+def _statuses(matrix: Matrix, subject: Subject) -> list[str]:
+    return [stream["status"] for stream in matrix.account.streams(str(subject.run.id))]
+
+
+def _videos(matrix: Matrix, subject: Subject) -> list[str]:
+    return [video["id"] for video in matrix.account.videos(subject.title)]
