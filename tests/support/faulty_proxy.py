@@ -175,8 +175,11 @@ def _answer(request: BaseHTTPRequestHandler, status: int, headers: dict[str, str
     for name, value in headers.items():
         request.send_header(name, value)
     request.send_header("content-length", str(len(body)))
-    request.end_headers()
-    request.wfile.write(body)
+    try:
+        request.end_headers()
+        request.wfile.write(body)
+    except ConnectionError:  # who asked is dead
+        request.close_connection = True
 
 
 def _cut(request: BaseHTTPRequestHandler) -> None:
