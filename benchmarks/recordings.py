@@ -196,7 +196,9 @@ def measure(kind: str, count: int, lead_s: float, minutes: float, service: Servi
         for run in runs
         if str(run.id) in service.stopped and "videodb.window_end" in run.labels
     ]
-    states = ", ".join(sorted({f"{run.state_name} {sum(o.state_name == run.state_name for o in runs)}" for run in runs}))
+    states = ", ".join(
+        sorted({f"{run.state_name} {sum(o.state_name == run.state_name for o in runs)}" for run in runs})
+    )
     print(
         f"{kind:18} {count:4} due, known {left_s:3.0f} s before | start {_three(starts)} s late | stop {_three(stops)} s late"
         f" | waiting, each: {(waiting_mb - idle_mb) / count:6.2f} MB, {(cpu_to - cpu_from) / 10 / count:.2%} of a core"
@@ -222,7 +224,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ours", type=int, nargs="*", default=[1, 20, 50, 200])
     parser.add_argument("--peer", type=int, nargs="*", default=[1, 20])
-    parser.add_argument("--lead", type=float, default=60.0, help="how long before its time a run is created, in seconds")
+    parser.add_argument(
+        "--lead", type=float, default=60.0, help="how long before its time a run is created, in seconds"
+    )
     parser.add_argument("--minutes", type=float, default=1.0, help="how long a recording is")
     options = parser.parse_args()
     os.environ |= {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore"}
@@ -244,7 +248,9 @@ def main() -> None:
                 base_url = f"http://127.0.0.1:{service.server_address[1]}"
                 VideoDBCredentials(api_key=SecretStr("sk-bench"), base_url=base_url).save("bench")
                 RTStreamSource(url=SecretStr("rtsp://127.0.0.1/room"), name="Bench").save("bench")
-                print(f"prefect {version('prefect')}, {os.cpu_count()} cores; first / median / last; a stand-in service")
+                print(
+                    f"prefect {version('prefect')}, {os.cpu_count()} cores; first / median / last; a stand-in service"
+                )
                 for kind, counts in ((OURS, options.ours), (PEER, options.peer)):
                     for count in counts:
                         measure(kind, count, options.lead, options.minutes, service, home)

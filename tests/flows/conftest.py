@@ -111,6 +111,11 @@ def account(prefect_api: str, videodb: LocalServer, proxy: FaultyProxy) -> Itera
 @pytest.fixture(scope="session")
 def deployed(prefect_url: str) -> str:
     """Deploy everything in `prefect.yaml` to the fresh server, as the README says."""
+    return deploy(prefect_url)
+
+
+def deploy(prefect_url: str) -> str:
+    """Deploy everything in `prefect.yaml` to a server."""
     environment = os.environ | {"PREFECT_API_URL": prefect_url}
     for command in (["work-pool", "create", "meetings", "--type", "process"], ["deploy", "--all"]):
         done = subprocess.run(

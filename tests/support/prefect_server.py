@@ -27,7 +27,7 @@ class PrefectServer:
 
 @contextmanager
 def running_prefect_server(home: Path, port: int | None = None) -> Iterator[PrefectServer]:
-    """Run a Prefect server that keeps its database in `home`."""
+    """Run a Prefect server that keeps its database, `prefect.db`, in `home`. It may be killed meanwhile."""
     port = port or free_port()
     url = f"http://127.0.0.1:{port}/api"
     log = home / "server.log"

@@ -14,11 +14,17 @@ import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import PrefectException
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from prefect_videodb._logging import get_logger
 from prefect_videodb.recording.models import Window
 
 _PREFIX = "videodb."
+# Prefect on SQLite refuses about every second label of a busy server (503), and its client would wait for minutes
+# between its tries, in front of a meeting that begins now. With none of its own, it pauses two seconds after a refusal.
+_TRIES = 3
+# A Prefect that hangs must not delay the end that is asked for.
+_LOOK_WITHIN_S = 5.0
 
 
 class Memory:
@@ -45,9 +51,19 @@ class Memory:
             yield cls(flow_run_id, prefect)
 
     def refresh(self) -> None:
-        """Read again what somebody else may have written; when Prefect is away, what is known counts."""
+        """Write what could not be written before, and read again what somebody else may have written.
+
+        When Prefect is away or hangs, what is known counts.
+        """
         try:
-            labels = self.prefect.read_flow_run(self._id).labels
+            with (
+                temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}),
+                get_client(httpx_settings={"timeout": _LOOK_WITHIN_S}, sync_client=True) as hasty,
+            ):
+                if self._unsaved:
+                    hasty.update_flow_run_labels(self._id, label(**self._unsaved))
+                    self._unsaved = {}
+                labels = hasty.read_flow_run(self._id).labels
         except (httpx.HTTPError, PrefectException) as error:
             get_logger().warning("Prefect could not be asked for the run's end: %s", error)
             return
@@ -71,13 +87,18 @@ class Memory:
         """Write down what could not be written before. Gives whether Prefect knows everything now."""
         if not self._unsaved:
             return True
-        try:
-            self.prefect.update_flow_run_labels(self._id, label(**self._unsaved))
-        except (httpx.HTTPError, PrefectException) as error:
-            get_logger().warning("Prefect could not be told %s: %s", ", ".join(self._unsaved), error)
-            return False
-        self._unsaved = {}
-        return True
+        trouble: Exception | None = None
+        for _ in range(_TRIES):
+            try:
+                with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
+                    self.prefect.update_flow_run_labels(self._id, label(**self._unsaved))
+            except (httpx.HTTPError, PrefectException) as error:
+                trouble = error
+            else:
+                self._unsaved = {}
+                return True
+        get_logger().warning("Prefect could not be told %s: %s", ", ".join(self._unsaved), trouble)
+        return False
 
     def remember_window(self, window: Window) -> None:
         """Write the planned window down."""

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _TICK_S = 1.0
 _LOOK_EVERY_S = 15.0
+# A look at a service or a Prefect that hangs takes long: so near to the end, none may delay it.
+_LAST_LOOK_S = 10.0
 _SHOW_EVERY_S = 5.0
 # How long the last show may take before the stop goes ahead without it.
 _LAST_SHOW_S = 0.5
@@ -32,7 +34,7 @@ def wait_out(window: Window, title: str, is_over: Callable[[], bool], planned_en
     Args:
         window: what is being recorded. Its end is read off the wall clock once, then a clock that never jumps counts.
         title: what the artifact calls it.
-        is_over: asked every 15 s; True ends the wait, because the stream no longer records.
+        is_over: asked every 15 s but for the last ten; True ends the wait, because the stream no longer records.
         planned_end: asked as often; gives the end of the window, which somebody may have moved.
     """
     deadline = steady_now() + (window.end - datetime.now(UTC)).total_seconds()
@@ -40,7 +42,7 @@ def wait_out(window: Window, title: str, is_over: Callable[[], bool], planned_en
     progress = Progress(window, title)
     with _showing(progress, lambda: deadline):
         while (left_s := deadline - steady_now()) > 0:
-            if steady_now() >= next_look:
+            if steady_now() >= next_look and left_s > _LAST_LOOK_S:
                 if is_over():
                     return
                 if (end := planned_end()) != window.end:
