@@ -143,7 +143,7 @@ def record_meeting(
     plan = Plan.of(name or source.name, duration_minutes, end_time)
     with Memory.of(run_id) as memory:
         run = _Run(run_id, account, source, options, Steps(), memory)
-        with stopping(account, run_id, goes_on=lambda: will_go_on(memory.prefect, run_id)) as custody:
+        with stopping(account, run_id, goes_on=lambda: will_go_on(memory)) as custody:
             rtstream_id = _connect(run, plan, custody)
             window = _record(run, plan, rtstream_id)
             _stop(run, rtstream_id)

@@ -66,7 +66,7 @@ def named(path: str, body: bytes) -> str:
     if path.endswith("/set_state"):
         return f"{path} {json.loads(body)['state']['type']}"
     if path.endswith("/labels"):
-        return f"{path} {' '.join(json.loads(body))}"
+        return f"{path} {list(json.loads(body))[-1]}"  # what could not be written before comes first
     return path
 
 

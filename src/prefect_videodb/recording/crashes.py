@@ -1,7 +1,6 @@
 """A recording whose process died goes on, unless it died too often."""
 
 from datetime import UTC, datetime, timedelta
-from uuid import UUID
 
 import httpx
 from prefect.client.orchestration import SyncPrefectClient
@@ -9,7 +8,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import PrefectException
 
 from prefect_videodb._logging import get_logger
-from prefect_videodb.recording.memory import label, remembered
+from prefect_videodb.recording.memory import Memory, label, remembered
 from prefect_videodb.recording.parking import PARKED, schedule
 from prefect_videodb.watching.life import WATCHING, is_watch
 
@@ -30,13 +29,13 @@ def may_go_on(run: FlowRun) -> bool:
     return run.deployment_id is not None and crashes(run) < MOST_CRASHES
 
 
-def will_go_on(client: SyncPrefectClient, flow_run_id: str) -> bool:
+def will_go_on(memory: Memory) -> bool:
     """Say whether a run whose process is terminated will be executed again: nobody cancelled it, and it may go on.
 
     When Prefect cannot be asked, it will not: nobody could schedule it again.
     """
     try:
-        run = client.read_flow_run(UUID(flow_run_id))
+        run = memory.read_run()
     except (httpx.HTTPError, PrefectException) as error:
         get_logger().warning("Prefect could not be asked whether the run is cancelled: %s", error)
         return False

@@ -4,6 +4,7 @@ A worker's disk and memory are gone with the worker. The labels of a flow run ar
 reads them, and they survive whatever happens to the process.
 """
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -20,11 +21,12 @@ from prefect_videodb._logging import get_logger
 from prefect_videodb.recording.models import Window
 
 _PREFIX = "videodb."
-# Prefect on SQLite refuses about every second label of a busy server (503), and its client would wait for minutes
-# between its tries, in front of a meeting that begins now. With none of its own, it pauses two seconds after a refusal.
-_TRIES = 3
+# Prefect on SQLite refuses most labels of a busy server (503: it reads before it writes, and somebody wrote between).
+# Trying again at once helps; its client would wait for a minute in all, in front of a meeting that begins now.
+_WRITE_WITHIN_S = 10.0
+_PAUSE_S = 0.2
 # A Prefect that hangs must not delay the end that is asked for.
-_LOOK_WITHIN_S = 5.0
+_ANSWER_WITHIN_S = 5.0
 
 
 class Memory:
@@ -34,9 +36,10 @@ class Memory:
     a label that could not be written; it is written with the next one.
     """
 
-    def __init__(self, flow_run_id: str, prefect: SyncPrefectClient) -> None:
+    def __init__(self, flow_run_id: str, prefect: SyncPrefectClient, hasty: SyncPrefectClient) -> None:
         self._id = UUID(flow_run_id)
         self.prefect = prefect
+        self._hasty = hasty
         run = prefect.read_flow_run(self._id)
         self._known = _ours(run.labels)
         self._unsaved: dict[str, str] = {}
@@ -47,8 +50,9 @@ class Memory:
     @contextmanager
     def of(cls, flow_run_id: str) -> Iterator[Self]:
         """Open the memory of a run, over one connection to Prefect for all that is written."""
-        with get_client(sync_client=True) as prefect:
-            yield cls(flow_run_id, prefect)
+        settings: dict[str, Any] = {"timeout": _ANSWER_WITHIN_S, "event_hooks": {"response": [_do_not_wait]}}
+        with get_client(sync_client=True) as prefect, get_client(settings, sync_client=True) as hasty:
+            yield cls(flow_run_id, prefect, hasty)
 
     def refresh(self) -> None:
         """Write what could not be written before, and read again what somebody else may have written.
@@ -56,18 +60,22 @@ class Memory:
         When Prefect is away or hangs, what is known counts.
         """
         try:
-            with (
-                temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}),
-                get_client(httpx_settings={"timeout": _LOOK_WITHIN_S}, sync_client=True) as hasty,
-            ):
-                if self._unsaved:
-                    hasty.update_flow_run_labels(self._id, label(**self._unsaved))
-                    self._unsaved = {}
-                labels = hasty.read_flow_run(self._id).labels
+            if self._unsaved:
+                self._write()
+            labels = self.read_run().labels
         except (httpx.HTTPError, PrefectException) as error:
             get_logger().warning("Prefect could not be asked for the run's end: %s", error)
             return
         self._known |= _ours(labels) | self._unsaved
+
+    def read_run(self) -> FlowRun:
+        """Read the run as it is now; a Prefect that hangs or refuses is not waited for.
+
+        Raises:
+            httpx.HTTPError, PrefectException: Prefect cannot be asked.
+        """
+        with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
+            return self._hasty.read_flow_run(self._id)
 
     def recall(self, key: str) -> str | None:
         """Give what was remembered under this key; None when nothing was."""
@@ -87,22 +95,32 @@ class Memory:
         """Write down what could not be written before. Gives whether Prefect knows everything now."""
         if not self._unsaved:
             return True
-        trouble: Exception | None = None
-        for _ in range(_TRIES):
+        deadline = time.monotonic() + _WRITE_WITHIN_S
+        while True:
             try:
-                with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
-                    self.prefect.update_flow_run_labels(self._id, label(**self._unsaved))
+                self._write()
             except (httpx.HTTPError, PrefectException) as error:
-                trouble = error
+                if time.monotonic() >= deadline:
+                    get_logger().warning("Prefect could not be told %s: %s", ", ".join(self._unsaved), error)
+                    return False
+                time.sleep(_PAUSE_S)
             else:
-                self._unsaved = {}
                 return True
-        get_logger().warning("Prefect could not be told %s: %s", ", ".join(self._unsaved), trouble)
-        return False
+
+    def _write(self) -> None:
+        with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
+            self._hasty.update_flow_run_labels(self._id, label(**self._unsaved))
+        self._unsaved = {}
 
     def remember_window(self, window: Window) -> None:
         """Write the planned window down."""
         self.remember(window_start=window.start.isoformat(), window_end=window.end.isoformat())
+
+
+def _do_not_wait(response: httpx.Response) -> None:
+    """Have Prefect's client give a refusal back at once that it would wait after."""
+    if response.status_code == httpx.codes.SERVICE_UNAVAILABLE:
+        raise httpx.HTTPStatusError("Prefect is busy (503)", request=response.request, response=response)
 
 
 def remembered(run: FlowRun) -> dict[str, str]:
