@@ -2,9 +2,9 @@
 
     python benchmarks/recordings.py [--ours 1 20 50 200] [--peer 1 20] [--lead 60] [--minutes 1]
 
-With ours a recording is parked while it waits; with the peer its process sleeps (`hold_process`). The service is a small
-HTTP server that notes when each request came: 200 real sources would measure the sources. A start is the moment that
-the service got the request to connect; a stop, to stop. Memory is of the worker and all processes below it.
+With ours a recording is parked while it waits; with the peer its process sleeps (`hold_process`). The service is a
+small HTTP server that notes when each request came: 200 real sources would measure the sources. A start is the moment
+that the service got the request to connect; a stop, to stop. Memory is of the worker and all processes below it.
 Targets on 2 cores, for ours: 50 recording within 5 s and none crashed; 200 within 15 s; stop within 2 s, median.
 """
 
@@ -159,7 +159,7 @@ def worker(kind: str, home: Path) -> Iterator[tuple[UUID, int]]:
             yield deployment, process.pid
 
 
-def measure(kind: str, count: int, lead_s: float, minutes: float, service: Service, home: Path) -> None:
+def measure(kind: str, count: int, *, lead_s: float, minutes: float, service: Service, home: Path) -> None:
     """Run so many recordings that are due in one second, and print what they cost."""
     from prefect.client.orchestration import get_client
     from prefect.states import Scheduled
@@ -200,7 +200,8 @@ def measure(kind: str, count: int, lead_s: float, minutes: float, service: Servi
         sorted({f"{run.state_name} {sum(o.state_name == run.state_name for o in runs)}" for run in runs})
     )
     print(
-        f"{kind:18} {count:4} due, known {left_s:3.0f} s before | start {_three(starts)} s late | stop {_three(stops)} s late"
+        f"{kind:18} {count:4} due, known {left_s:3.0f} s before "
+        f"| start {_three(starts)} s late | stop {_three(stops)} s late"
         f" | waiting, each: {(waiting_mb - idle_mb) / count:6.2f} MB, {(cpu_to - cpu_from) / 10 / count:.2%} of a core"
         f" | start, each: {(cpu_from - cpu_before) / count:.2f} s CPU | {states} | load {os.getloadavg()[0]:.1f}",
         flush=True,
@@ -253,7 +254,14 @@ def main() -> None:
                 )
                 for kind, counts in ((OURS, options.ours), (PEER, options.peer)):
                     for count in counts:
-                        measure(kind, count, options.lead, options.minutes, service, home)
+                        measure(
+                            kind,
+                            count,
+                            lead_s=options.lead,
+                            minutes=options.minutes,
+                            service=service,
+                            home=home,
+                        )
         service.shutdown()
 
 

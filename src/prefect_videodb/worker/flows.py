@@ -13,7 +13,7 @@ class CannotBeLoaded(Exception):
 
 
 class Flows:
-    """The flows that this process has loaded. Loading is serialized: an import twice at once is not safe in all code."""
+    """The flows that this process has loaded. Loading is serialized: importing twice at once is not safe everywhere."""
 
     def __init__(self) -> None:
         self._loaded: dict[str, Flow[..., Any]] = {}
