@@ -52,14 +52,16 @@ sdk: $(SDKS:%=.sdk/%/.done)
 	$(BIN)/pip install -q --no-deps --require-hashes --target .sdk/$* -r $<
 	touch $@
 
+# The files hold everything, so nothing is resolved: pip would ask for the newest of what a dependency leaves open, and
+# then refuse it for having no hash.
 $(VENV)/.demo: requirements/demo.txt pyproject.toml | $(VENV)/bin/pip $(TMP)
 	@echo "Installing what the demo needs; the first time this takes a minute or two …"
-	@$(BIN)/pip install -q --require-hashes -r requirements/demo.txt
+	@$(BIN)/pip install -q --no-deps --require-hashes -r requirements/demo.txt
 	@$(BIN)/pip install -q --no-deps --no-build-isolation -e .
 	@touch $@
 
 $(VENV)/.dev: requirements/dev.txt pyproject.toml | $(VENV)/bin/pip $(TMP)
-	$(BIN)/pip install -q --require-hashes -r requirements/dev.txt
+	$(BIN)/pip install -q --no-deps --require-hashes -r requirements/dev.txt
 	$(BIN)/pip install -q --no-deps --no-build-isolation -e .
 	touch $@ $(VENV)/.demo
 
