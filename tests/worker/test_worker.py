@@ -67,8 +67,8 @@ def test_a_run_that_does_not_heed_its_cancellation_is_reported_all_the_same(pool
 
 
 def test_a_run_is_cancelled_before_its_time(pool: Pool) -> None:
-    pool.start("--prefetch-seconds", "60")
-    run = pool.run("wait", at=datetime.now(UTC) + timedelta(seconds=40))
+    pool.start("--prefetch-seconds", "900")
+    run = pool.run("wait", at=datetime.now(UTC) + timedelta(seconds=600))
     run.wait_for_state("Pending")
     run.cancel()
     run.wait_for_state("Cancelled")
