@@ -75,13 +75,21 @@ class Dispatcher:
                 if time.monotonic() >= tidy_at:
                     tidy_at = time.monotonic() + _TIDY_EVERY_S
                     self._inbox.forget(time.time() - KEEP_S)
+                # Read before the routes are: what is written in between must not go unseen.
+                seen = await asyncio.to_thread(self._inbox.version)
                 for route in await asyncio.to_thread(self._inbox.routes):
                     if route not in self._routes:
-                        self._routes[route] = asyncio.create_task(self._dispatch(prefect, route, ended))
-                await self._pause(ended)
+                        task = asyncio.create_task(self._dispatch(prefect, route, ended))
+                        task.add_done_callback(lambda _: self._wake.set())
+                        self._routes[route] = task
+                await self._pause(ended, seen)
                 self._collect()
+        except BaseException:
+            for task in self._routes.values():
+                task.cancel()
+            raise
         finally:
-            await asyncio.gather(*self._routes.values())
+            await asyncio.gather(*self._routes.values(), return_exceptions=True)
             self._routes.clear()
 
     def _collect(self) -> None:
@@ -91,9 +99,8 @@ class Dispatcher:
                 del self._routes[route]
                 task.result()
 
-    async def _pause(self, ended: asyncio.Event) -> None:
+    async def _pause(self, ended: asyncio.Event, before: int) -> None:
         """Wait until something may be there: told at once in this process, seen soon when another process wrote it."""
-        before = await asyncio.to_thread(self._inbox.version)
         while not (self._wake.is_set() or ended.is_set()):
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), _LOOK_EVERY_S)
