@@ -1,15 +1,12 @@
 """Follow an alert up: wait for its clip, gather what there is about it, write it up, notify people."""
 
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 
-import httpx
 from prefect import Flow, flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun, State
-from prefect.exceptions import PrefectException
 from prefect.runtime import flow_run as this_run
 from pydantic import BeforeValidator, Field
 
@@ -24,9 +21,8 @@ from prefect_videodb.recording.crashes import go_on, may_go_on
 from prefect_videodb.recording.inputs import load_credentials, no_inline_block
 from prefect_videodb.recording.memory import Memory
 from prefect_videodb.recording.models import Links, Window
-from prefect_videodb.recording.parking import LEAST, leave
+from prefect_videodb.recording.parking import wait_until
 from prefect_videodb.recording.text import clock, one_line
-from prefect_videodb.recording.waiting import steady_now
 from prefect_videodb.tasks import (
     download,
     generate_rtstream_stream,
@@ -38,7 +34,6 @@ from prefect_videodb.webhooks.alert import Alert, moment
 
 # What the UI shows while a follow-up is parked.
 AWAITING = "AwaitingClip"
-_TICK_S = 1.0
 _MOST_INDEXES = 10
 _PAGE = 1000
 _T = TypeVar("_T")
@@ -124,17 +119,8 @@ def _follow_up(
 
 def _wait(until: datetime, memory: Memory, *, hold_process: bool) -> None:
     """Wait until the clip can be complete: without a process, where a worker begins another and it is worth it."""
-    left = until - datetime.now(UTC)
-    if memory.is_of_deployment and not hold_process and left >= LEAST:
-        try:
-            leave(
-                memory.prefect, str(this_run.get_id()), until, f"The clip can be complete at {clock(until)}", AWAITING
-            )
-        except (httpx.HTTPError, PrefectException) as error:
-            get_logger().warning("Prefect is away, the process waits here: %s", error)
-    deadline = steady_now() + left.total_seconds()
-    while (left_s := deadline - steady_now()) > 0:
-        time.sleep(min(_TICK_S, left_s))
+    message = f"The clip can be complete at {clock(until)}"
+    wait_until(until, memory, str(this_run.get_id()), message, AWAITING, hold_process=hold_process)
 
 
 def _gather(follow_up: FollowUp, account: VideoDBCredentials, options: FollowUpOptions) -> None:

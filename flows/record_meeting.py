@@ -6,11 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
-import httpx
 from prefect import Flow, flow
-from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun, State
-from prefect.exceptions import PrefectException
 from prefect.runtime import flow_run as this_run
 from pydantic import AwareDatetime, BeforeValidator, Field
 
@@ -18,8 +15,8 @@ from prefect_videodb._logging import get_logger
 from prefect_videodb.blocks import RTStreamSource, VideoDBCredentials
 from prefect_videodb.client.models import Export
 from prefect_videodb.errors import SourceError
-from prefect_videodb.recording.crashes import go_on, may_go_on, will_go_on
-from prefect_videodb.recording.endings import request_export
+from prefect_videodb.recording.crashes import goes_on, will_go_on
+from prefect_videodb.recording.endings import is_exported_when_cancelled, request_export
 from prefect_videodb.recording.inputs import (
     LONGEST,
     Plan,
@@ -30,6 +27,7 @@ from prefect_videodb.recording.inputs import (
 )
 from prefect_videodb.recording.memory import Memory
 from prefect_videodb.recording.models import Hit, Links, MeetingRecording, RecordingOptions, Window
+from prefect_videodb.recording.orphans import RECORD_MEETING
 from prefect_videodb.recording.ownership import Custody, stop_streams_of, stopping, stream_name, streams_of
 from prefect_videodb.recording.parking import LEAST, park
 from prefect_videodb.recording.parts import began_last, earlier_parts, gaps, remember_part
@@ -78,8 +76,7 @@ def stop_what_is_left(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]
         return
     account = load_credentials(credentials)
     stopped = stop_streams_of(account, str(flow_run.id))
-    options = flow_run.parameters.get("options")
-    if state.is_cancelled() and not (isinstance(options, dict) and options.get("export_when_cancelled") is False):
+    if state.is_cancelled() and is_exported_when_cancelled(flow_run):
         with account.get_client() as client:
             for rtstream_id in stopped:
                 request_export(client, rtstream_id)
@@ -87,19 +84,12 @@ def stop_what_is_left(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]
 
 def go_on_or_stop(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
     """Schedule a run whose process died again, or stop its stream when that cannot be."""
-    try:
-        with get_client(sync_client=True) as client:
-            run = client.read_flow_run(flow_run.id)
-            if may_go_on(run):
-                go_on(client, run)
-                return
-    except (PrefectException, httpx.HTTPError, RuntimeError) as error:
-        get_logger().warning("%s cannot go on: %s", flow.name, error)
-    stop_what_is_left(flow, flow_run, state)
+    if not goes_on(flow_run.id):
+        stop_what_is_left(flow, flow_run, state)
 
 
 @flow(
-    name="record-meeting",
+    name=RECORD_MEETING,
     persist_result=True,  # whoever started the run gets the result, not only whoever looks at the UI
     flow_run_name=_run_name,
     on_failure=[stop_what_is_left],

@@ -20,7 +20,7 @@ from prefect_videodb.client import Client, streams
 from prefect_videodb.errors import NotFound, VideoDBError
 from prefect_videodb.following.models import FOLLOW_UP_ALERT
 from prefect_videodb.recording.crashes import go_on, may_go_on
-from prefect_videodb.recording.endings import request_export
+from prefect_videodb.recording.endings import is_exported_when_cancelled, request_export
 from prefect_videodb.recording.inputs import load_credentials, no_inline_block
 from prefect_videodb.recording.memory import label, planned_window, remembered
 from prefect_videodb.recording.orphans import RECORD_MEETING, Finding, Verdict, findings, parked_runs
@@ -151,11 +151,12 @@ def _look_after(
 
 def _wants_export(run: FlowRun | None) -> bool:
     """Say whether what was recorded is to be kept: somebody who cancels may have said that it is not."""
-    if run and is_watch(remembered(run)):
+    if run is None:
+        return True
+    if is_watch(remembered(run)):
         return False  # nobody wants the video of a camera's weeks
-    options = run.parameters.get("options") if run else None
-    cancelled = run is not None and run.state is not None and (run.state.is_cancelled() or run.state.is_cancelling())
-    return not (cancelled and isinstance(options, dict) and options.get("export_when_cancelled") is False)
+    cancelled = run.state is not None and (run.state.is_cancelled() or run.state.is_cancelling())
+    return not cancelled or is_exported_when_cancelled(run)
 
 
 def _tell(finding: Finding) -> None:

@@ -1,6 +1,5 @@
 """Watch a stream: connect or adopt it, let indexes and alerts be there and stay there, clean up at the end."""
 
-import time
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -16,7 +15,7 @@ from pydantic import AwareDatetime, BeforeValidator, Field
 from prefect_videodb._logging import get_logger
 from prefect_videodb.blocks import AlertWebhook, RTStreamSource, VideoDBCredentials
 from prefect_videodb.errors import ConfigurationError
-from prefect_videodb.recording.crashes import go_on, may_go_on
+from prefect_videodb.recording.crashes import goes_on
 from prefect_videodb.recording.inputs import (
     can_be_loaded,
     load_credentials,
@@ -27,20 +26,17 @@ from prefect_videodb.recording.inputs import (
 from prefect_videodb.recording.memory import Memory, label, remembered
 from prefect_videodb.recording.models import Window
 from prefect_videodb.recording.ownership import Custody, stop_streams_of, stopping, stream_name
-from prefect_videodb.recording.parking import LEAST, leave
+from prefect_videodb.recording.parking import wait_until
 from prefect_videodb.recording.text import clock, one_line
-from prefect_videodb.recording.waiting import steady_now
 from prefect_videodb.tasks import ensure_rtstream, get_rtstream, stop_rtstream
 from prefect_videodb.tasks.streams import STOPPED
 from prefect_videodb.watching.ending import Place, clearing, stop_watching, try_to_clear
 from prefect_videodb.watching.keeping import look_after
-from prefect_videodb.watching.life import KIND, WATCH, WATCHING
+from prefect_videodb.watching.life import KIND, WATCH, WATCH_STREAM, WATCHING
 from prefect_videodb.watching.models import StreamWatch, Watch, WatchOptions
 from prefect_videodb.watching.run import WatchRun
 from prefect_videodb.watching.telling import markdown, publish
 from prefect_videodb.watching.wanted import Wanted, index_name
-
-_TICK_S = 1.0
 
 
 def _run_name() -> str:
@@ -73,19 +69,12 @@ def _stream_of(flow_run: FlowRun) -> str | None:
 
 def go_on_or_clear(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
     """Schedule a run whose process died again, or stop what belongs to it when that cannot be."""
-    try:
-        with get_client(sync_client=True) as client:
-            run = client.read_flow_run(flow_run.id)
-            if may_go_on(run):
-                go_on(client, run)
-                return
-    except (PrefectException, httpx.HTTPError, RuntimeError) as error:
-        get_logger().warning("%s cannot go on: %s", flow.name, error)
-    clear_what_is_left(flow, flow_run, state)
+    if not goes_on(flow_run.id):
+        clear_what_is_left(flow, flow_run, state)
 
 
 @flow(
-    name="watch-stream",
+    name=WATCH_STREAM,
     persist_result=True,  # whoever started the run gets the result, not only whoever looks at the UI
     flow_run_name=_run_name,
     on_failure=[clear_what_is_left],
@@ -232,12 +221,5 @@ def _keep_watching(run: WatchRun, watch: StreamWatch) -> Literal["end time", "st
 
 def _wait(run: WatchRun, watch: StreamWatch, until: datetime) -> None:
     """Leave this execution until the next look, where a worker begins another; else wait here."""
-    left = until - datetime.now(UTC)
-    if run.memory.is_of_deployment and not run.options.hold_process and left >= LEAST:
-        try:
-            leave(run.memory.prefect, run.id, until, f"Watching {watch.name}, next look at {clock(until)}", WATCHING)
-        except (httpx.HTTPError, PrefectException) as error:
-            get_logger().warning("Prefect is away, the process waits here: %s", error)
-    deadline = steady_now() + left.total_seconds()
-    while (left_s := deadline - steady_now()) > 0:
-        time.sleep(min(_TICK_S, left_s))
+    message = f"Watching {watch.name}, next look at {clock(until)}"
+    wait_until(until, run.memory, run.id, message, WATCHING, hold_process=run.options.hold_process)

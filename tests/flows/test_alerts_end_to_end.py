@@ -1,7 +1,5 @@
 """All of it, in real processes: the service fires, the alert is received, dispatched, and followed up to the end."""
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,8 +11,8 @@ from prefect.states import Cancelling
 from pydantic import SecretStr
 
 from prefect_videodb.blocks import AlertWebhook
-from tests.flows.conftest import ROOT, Account, Run, the_one_stopped_stream
-from tests.support.processes import free_port, stopped, wait_for
+from tests.flows.conftest import Account, Run, the_one_stopped_stream
+from tests.support.processes import free_port, running_worker, wait_for
 from tests.webhooks.conftest import TOKEN, running_service
 
 
@@ -22,15 +20,7 @@ from tests.webhooks.conftest import TOKEN, running_service
 def worker(account: Account, deployed: str, tmp_path: Path) -> Iterator[None]:
     assert account
     assert deployed
-    with (tmp_path / "worker.log").open("ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "prefect", "worker", "start", "--pool", "meetings"],
-            cwd=ROOT,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    with stopped(process):
+    with running_worker(tmp_path):
         yield
 
 

@@ -14,18 +14,8 @@ from prefect_videodb.webhooks.alert import Alert
 from tests.flows.conftest import Account, Run
 from tests.support.processes import wait_for
 from tests.support.receiver import Receiver, running_receiver
+from tests.webhooks.conftest import RECORDED
 
-RECORDED: dict[str, Any] = {
-    "event_id": "event-3adc40d26d6fed0d",
-    "label": "door_opened",
-    "confidence": 0.95,
-    "explanation": "The door is open.",
-    "timestamp": "2025-05-28T23:36:39.979133+00:00",
-    "start_time": "2025-05-29T05:06:36.612197+05:30",
-    "end_time": "2025-05-29T05:06:46.612197+05:30",
-    "stream_url": "https://rt.stream.videodb.io/manifests/rts-019711a0-0fde-7911-b282-25bc0b4ecf65/"
-    "1748475396000000-1748475407000000.m3u8",
-}
 QUICK = FollowUpOptions(pad_after_s=0, settle_s=0)
 NOW = datetime(2025, 5, 28, 23, 37, tzinfo=UTC)
 

@@ -5,8 +5,6 @@ import os
 import re
 import signal
 import sqlite3
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,11 +27,11 @@ from prefect_videodb.blocks import RTStreamSource, VideoDBCredentials
 from prefect_videodb.local_server import LocalServer
 from prefect_videodb.local_server.speech import Sound, Utterance, Word
 from prefect_videodb.recording.models import MeetingRecording
-from tests.flows.conftest import KEY, ROOT, Account, Run
+from tests.flows.conftest import KEY, Account, Run
 from tests.support.faulty_proxy import FaultyProxy, Rule
 from tests.support.fork_server import Execution, ForkServer
 from tests.support.kill_points import Point, named, points
-from tests.support.processes import stopped, wait_for
+from tests.support.processes import running_worker, wait_for
 
 logger = logging.getLogger(__name__)
 # So many runs at a time: they wait for most of their time.
@@ -355,17 +353,9 @@ def test_cancelled_at_any_point_a_recording_is_stopped_and_kept(matrix: Matrix) 
     found = points(undisturbed(matrix, _HOLDING))
     connects = next(index for index, point in enumerate(found) if point.path == "/rtstream" and point.has_effect)
     ends = next(index for index, point in enumerate(found) if point.path.endswith("/set_state COMPLETED"))
-    with (matrix.folder / "worker.log").open("ab") as log:
-        worker = subprocess.Popen(
-            [sys.executable, "-m", "prefect", "worker", "start", "--pool", "meetings"],
-            cwd=ROOT,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
     stops = next(index for index, point in enumerate(found) if point.path == "/rtstream/{id}/status")
     tried = range(connects, ends, 7)
-    with stopped(worker), ThreadPoolExecutor(_AT_ONCE) as pool:
+    with running_worker(matrix.folder), ThreadPoolExecutor(_AT_ONCE) as pool:
         tries = [
             pool.submit(copy_context().run, partial(_cancelled, matrix, found[index], has_recorded=index >= stops))
             for index in tried

@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,8 +17,8 @@ from prefect_videodb.recording.crashes import go_on
 from prefect_videodb.recording.orphans import Verdict
 from prefect_videodb.recording.parking import PARKED
 from prefect_videodb.recording.silence import SILENCE, silent_runs
-from tests.flows.conftest import HOLDING, ROOT, SHORT, Account, Run, result_of, the_one_stopped_stream
-from tests.support.processes import stopped, wait_for
+from tests.flows.conftest import HOLDING, SHORT, Account, Run, result_of, the_one_stopped_stream
+from tests.support.processes import running_worker, stopped, wait_for
 
 LONG: dict[str, Any] = {"duration_minutes": 40 / 60, "queries": []}
 
@@ -102,15 +100,7 @@ def test_what_is_no_recording_cannot_be_changed(account: Account, deployed: str)
 def worker(account: Account, deployed: str, tmp_path: Path) -> Iterator[None]:
     assert account
     assert deployed
-    with (tmp_path / "worker.log").open("ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "prefect", "worker", "start", "--pool", "meetings"],
-            cwd=ROOT,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    with stopped(process):
+    with running_worker(tmp_path):
         yield
 
 

@@ -24,7 +24,7 @@ from prefect_videodb.recording.inputs import load_source
 from tests.flows.conftest import HOLDING, ROOT, SECONDS, SHORT, Account, Run, result_of, the_one_stopped_stream
 from tests.support.faulty_proxy import FaultyProxy, Rule
 from tests.support.prefect_server import PrefectServer, running_prefect_server
-from tests.support.processes import stopped, wait_for
+from tests.support.processes import running_worker, stopped, wait_for
 
 
 @pytest.mark.parametrize("label", ["videodb.asked_at", "videodb.window_start", "videodb.video_id"])
@@ -107,15 +107,7 @@ def test_a_run_that_times_out_stops_its_stream(account: Account) -> None:
 def test_under_a_worker_a_cancelled_run_leaves_no_stream_and_a_killed_one_goes_on(
     account: Account, deployed: str, tmp_path: Path
 ) -> None:
-    with (tmp_path / "worker.log").open("ab") as log:
-        worker = subprocess.Popen(
-            [sys.executable, "-m", "prefect", "worker", "start", "--pool", "meetings"],
-            cwd=ROOT,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    with stopped(worker):
+    with running_worker(tmp_path):
         cancelled = Run.of(deployed, duration_minutes=30.0, options=HOLDING)
         killed = Run.of(deployed, duration_minutes=30.0, options=HOLDING)
         cancelled.wait_for_label("videodb.window_start")

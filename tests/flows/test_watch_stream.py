@@ -25,7 +25,7 @@ from prefect_videodb.watching.life import WATCHING
 from prefect_videodb.watching.models import StreamWatch, Watch
 from tests.flows.conftest import KEY, ROOT, Account, Run
 from tests.support.faulty_proxy import FaultyProxy, Rule
-from tests.support.processes import free_port, stopped, wait_for
+from tests.support.processes import free_port, running_worker, stopped, wait_for
 from tests.support.receiver import Receiver, running_receiver
 
 DEPLOYMENT = "watch-stream/watch-stream"
@@ -309,10 +309,7 @@ def test_under_a_worker_a_cancelled_watch_leaves_nothing(
 ) -> None:
     assert deployed
     options = HOLDING if when == "while it looks" else {}
-    with (tmp_path / "worker.log").open("ab") as log:
-        command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", "meetings"]
-        worker = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
-    with stopped(worker):
+    with running_worker(tmp_path):
         run = Run.of(DEPLOYMENT, watches=WATCHES, look_every_minutes=5.0, options=options)
         run.wait_for_label("videodb.in_order_at")
         if when == "while it is parked":

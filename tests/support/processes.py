@@ -5,11 +5,13 @@ import random
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+ROOT = Path(__file__).resolve().parents[2]
 _STOP_TIMEOUT_S = 30.0
 
 
@@ -25,6 +27,16 @@ def stopped(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes
             process.wait(_STOP_TIMEOUT_S)
         _kill_session(process.pid)
         process.wait()
+
+
+@contextmanager
+def running_worker(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a worker of the pool that `prefect.yaml` names, as the README says; its log goes to a folder."""
+    command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", "meetings"]
+    with (folder / "worker.log").open("ab") as log:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
+    with stopped(process):
+        yield process
 
 
 def _kill_session(leader: int) -> None:

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import socket
-import time
 from pathlib import Path
 from typing import Any
 
@@ -163,5 +162,3 @@ def _is_closed(connection: socket.socket) -> bool:
         return False
     except OSError:
         return True
-    finally:
-        time.sleep(0)

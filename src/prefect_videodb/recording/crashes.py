@@ -1,9 +1,10 @@
 """A recording whose process died goes on, unless it died too often."""
 
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import httpx
-from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import PrefectException
 
@@ -40,6 +41,19 @@ def will_go_on(memory: Memory) -> bool:
         get_logger().warning("Prefect could not be asked whether the run is cancelled: %s", error)
         return False
     return run.state is not None and run.state.is_running() and may_go_on(run)
+
+
+def goes_on(flow_run_id: UUID) -> bool:
+    """Schedule a run whose process died again, and say whether that could be done."""
+    try:
+        with get_client(sync_client=True) as client:
+            run = client.read_flow_run(flow_run_id)
+            if may_go_on(run):
+                go_on(client, run)
+                return True
+    except (PrefectException, httpx.HTTPError, RuntimeError) as error:
+        get_logger().warning("Run %s cannot go on: %s", flow_run_id, error)
+    return False
 
 
 def go_on(client: SyncPrefectClient, run: FlowRun, name: str | None = None) -> None:

@@ -2,6 +2,8 @@
 
 import time
 
+from prefect.client.schemas.objects import FlowRun
+
 from prefect_videodb._logging import get_logger
 from prefect_videodb.client import Client, Job, streams
 from prefect_videodb.client.models import Export
@@ -9,6 +11,12 @@ from prefect_videodb.errors import InvalidRequest, VideoDBError
 
 _TRIES = 3
 _PAUSE_S = 2.0
+
+
+def is_exported_when_cancelled(run: FlowRun) -> bool:
+    """Say whether what a cancelled recording holds is to be kept: who started it may have said that it is not."""
+    options = run.parameters.get("options")
+    return not (isinstance(options, dict) and options.get("export_when_cancelled") is False)
 
 
 def request_export(client: Client, rtstream_id: str) -> str | None:

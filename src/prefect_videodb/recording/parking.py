@@ -4,6 +4,7 @@ The wait lives in the server's database, so no kill of anything else can lose it
 the run's memory.
 """
 
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn
 from uuid import UUID
@@ -19,11 +20,13 @@ from prefect_videodb._logging import get_logger
 from prefect_videodb.recording.memory import Memory
 from prefect_videodb.recording.models import Window
 from prefect_videodb.recording.text import clock, escape
+from prefect_videodb.recording.waiting import steady_now
 
 # What the UI shows while a run is parked.
 PARKED = "Recording"
 # A shorter wait costs less than starting another process does.
 LEAST = timedelta(seconds=30)
+_TICK_S = 1.0
 
 
 def is_parked(run: FlowRun) -> bool:
@@ -48,6 +51,26 @@ def park(memory: Memory, flow_run_id: str, window: Window, title: str) -> None:
         leave(memory.prefect, flow_run_id, window.end, f"Recording {title} until {clock(window.end)}")
     except (httpx.HTTPError, PrefectException, RuntimeError) as error:
         get_logger().warning("The run cannot be parked, waiting in this process: %s", error)
+
+
+def wait_until(
+    until: datetime, memory: Memory, flow_run_id: str, message: str, name: str, *, hold_process: bool
+) -> None:
+    """Wait without a process, where a worker begins another and it is worth it; else, or when Prefect is away, here.
+
+    Raises:
+        Pause: how Prefect's engine lets a run go without ending it.
+        RuntimeError: Prefect did not accept it: the run ended meanwhile.
+    """
+    left = until - datetime.now(UTC)
+    if memory.is_of_deployment and not hold_process and left >= LEAST:
+        try:
+            leave(memory.prefect, flow_run_id, until, message, name)
+        except (httpx.HTTPError, PrefectException) as error:
+            get_logger().warning("Prefect is away, the process waits here: %s", error)
+    deadline = steady_now() + left.total_seconds()
+    while (left_s := deadline - steady_now()) > 0:
+        time.sleep(min(_TICK_S, left_s))
 
 
 def leave(client: SyncPrefectClient, flow_run_id: str, at: datetime, message: str, name: str = PARKED) -> NoReturn:

@@ -124,8 +124,12 @@ def identity(alert: Alert, route: str) -> str:
         parts = [route, event, found[0]]
     else:
         parts = [route, alert.model_dump(mode="json", exclude={"route"})]
-    told = json.dumps(parts, sort_keys=True, ensure_ascii=True)
-    return hashlib.sha256(told.encode()).hexdigest()[:40]
+    return digest_of(parts)
+
+
+def digest_of(parts: list[Any]) -> str:
+    """Make an identity of what it is made of."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:40]
 
 
 def _seconds(value: Any) -> float | None:

@@ -57,8 +57,7 @@ def _read(told: dict[str, Any]) -> Alert | LifecycleEvent:
     event = told.get("event")
     if (isinstance(event, str) and event.startswith(_SESSION)) or "capture_session_id" in told:
         return LifecycleEvent.model_validate(told)
-    inner = told.get("data")
-    flat = {**inner, **told} if isinstance(inner, dict) else told
+    flat = _flat(told)
     if len(_OF_ALERTS & flat.keys()) >= _LEAST:
         return Alert.model_validate({key: value for key, value in flat.items() if key != "route"})
     if _OF_MEETINGS & told.keys() or ("status" in told and "video_id" in told):
@@ -70,11 +69,13 @@ def _read(told: dict[str, Any]) -> Alert | LifecycleEvent:
 def of_frame(frame: AlertFrame) -> Alert:
     """Make the alert of a frame of the WebSocket: it is one with the same alert that came by webhook."""
     raw = frame.raw if isinstance(frame.raw, dict) else {}
-    inner = raw.get("data")
-    flat = {**inner, **raw} if isinstance(inner, dict) else dict(raw)
-    for key in ("data", "channel", "route"):
-        flat.pop(key, None)
-    return Alert.model_validate(flat)
+    return Alert.model_validate({k: v for k, v in _flat(raw).items() if k not in {"data", "channel", "route"}})
+
+
+def _flat(told: dict[str, Any]) -> dict[str, Any]:
+    """Give all that is told, at the top level or in `data`; the top level counts where both say something."""
+    inner = told.get("data")
+    return {**inner, **told} if isinstance(inner, dict) else told
 
 
 def _object(body: bytes) -> dict[str, Any]:

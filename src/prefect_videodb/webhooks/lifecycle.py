@@ -1,8 +1,6 @@
 """What makes a stage of a capture session or meeting one and the same, however often it is told. Pure."""
 
-import hashlib
-import json
-
+from prefect_videodb.webhooks.alert import digest_of
 from prefect_videodb.webhooks.decode import LifecycleEvent
 
 
@@ -12,4 +10,4 @@ def identity_of_stage(told: LifecycleEvent, route: str) -> str:
         parts: list[object] = [route, told.capture_session_id, told.event]
     else:  # a meeting's callback has no id of the meeting
         parts = [route, told.model_dump(mode="json", exclude={"route"})]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:40]
+    return digest_of(parts)
