@@ -3,6 +3,7 @@
 import re
 from typing import ClassVar
 from urllib.parse import urlsplit
+from uuid import UUID
 
 from prefect.blocks.core import Block
 from pydantic import ConfigDict, Field, HttpUrl, SecretStr, field_validator
@@ -84,12 +85,17 @@ class AlertWebhook(Block):
         tokens = [self.token, *([self.previous_token] if self.previous_token else [])]
         return Rules(token_digests=[digest(token.get_secret_value()) for token in tokens], routes=self.routes)
 
-    def callback_url(self, route: str) -> SecretStr:
+    def callback_url(self, route: str, flow_run_id: UUID | None = None) -> SecretStr:
         """Give the address for the alerts of a route; it holds the token, and is never shown.
+
+        Args:
+            route: what the alerts start.
+            flow_run_id: the run that asks for the alerts; their events in Prefect are related to it.
 
         Raises:
             ConfigurationError: the route is no name that can stand in a path.
         """
         if not _ROUTE.fullmatch(route):
             raise ConfigurationError(f"a route is made of letters, digits, dots, dashes and underscores; not {route!r}")
-        return SecretStr(f"{self.base_url}/videodb/{route}/{self.token.get_secret_value()}")
+        whose = f"/{flow_run_id}" if flow_run_id else ""
+        return SecretStr(f"{self.base_url}/videodb/{route}/{self.token.get_secret_value()}{whose}")

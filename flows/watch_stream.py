@@ -125,7 +125,9 @@ def watch_stream(
     run_id = str(this_run.get_id())
     alerts = load_webhook(webhook)
     found = None if source is None else load_source(source)
-    wanted = [Wanted(watch, index_name(watch, run_id), alerts.callback_url(watch.route)) for watch in watches]
+    wanted = [
+        Wanted(watch, index_name(watch, run_id), alerts.callback_url(watch.route, UUID(run_id))) for watch in watches
+    ]
     with Memory.of(run_id) as memory:
         run = WatchRun(run_id, account, found, wanted, timedelta(minutes=look_every_minutes), options, memory)
         return _watch(run, name, rtstream_id, end_time)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 # Prefect reads these when it is imported, so they are set before anything imports it.
 _HOME = Path(tempfile.mkdtemp(prefix="prefect-videodb-tests-"))
@@ -26,6 +27,10 @@ os.environ.pop("VIDEO_DB_API_KEY", None)
 from prefect.settings import PREFECT_API_URL, temporary_settings  # noqa: E402 - after the environment
 
 from tests.support.prefect_server import running_prefect_server  # noqa: E402 - the same
+
+# How fast the machine is decides nothing.
+settings.register_profile("any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any-machine")
 
 
 @pytest.fixture(scope="session")

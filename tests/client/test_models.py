@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
@@ -121,7 +121,7 @@ def _id(read: Model) -> str:
 
 @pytest.mark.parametrize("model", EVERY_MODEL)
 @given(data=st.data())
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=60)
 def test_no_answer_makes_reading_fail_as_long_as_the_id_is_there(model: type[Model], data: st.DataObject) -> None:
     answer = data.draw(answers(model))
     before = copy.deepcopy(answer)

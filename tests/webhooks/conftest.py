@@ -16,7 +16,8 @@ import pytest
 from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
-from pydantic import SecretStr
+from prefect.utilities.callables import parameter_schema
+from pydantic import BaseModel, Field, SecretStr
 
 from prefect_videodb.blocks import AlertWebhook
 from prefect_videodb.webhooks.rules import AlertRoute
@@ -51,6 +52,17 @@ def take_alert(alert: dict[str, Any], extra: str = "") -> str:
     return f"{alert['label']}{extra}"
 
 
+class Sure(BaseModel):
+    """An alert that is sure."""
+
+    confidence: float = Field(ge=0.9)
+
+
+@flow(name="take-what-is-sure")
+def take_what_is_sure(alert: Sure) -> None:
+    """Do nothing, and take not every alert."""
+
+
 @dataclass
 class Service:
     """The process, and how to reach it."""
@@ -79,7 +91,9 @@ class Service:
         return httpx.post(self.url(route, token), content=content, headers=headers, timeout=30.0, **options)
 
     def health(self) -> dict[str, Any]:
-        answer: dict[str, Any] = httpx.get(f"{self.base_url}/healthz", timeout=30.0).raise_for_status().json()
+        answer: dict[str, Any] = (
+            httpx.get(f"{self.base_url}/healthz/{self.token}", timeout=30.0).raise_for_status().json()
+        )
         return answer
 
 
@@ -105,7 +119,11 @@ def webhook(prefect_api: str) -> AlertWebhook:
         base_url="https://hooks.example",
         token=SecretStr(TOKEN),
         previous_token=SecretStr(OLD_TOKEN),
-        routes={"quiet": AlertRoute(cooldown_s=3600), "slow": AlertRoute(per_minute=2)},
+        routes={
+            "quiet": AlertRoute(cooldown_s=3600),
+            "picky-quiet": AlertRoute(cooldown_s=3600),
+            "slow": AlertRoute(per_minute=2),
+        },
     )
     block.save("default", overwrite=True)
     return block
@@ -118,6 +136,22 @@ def deployed(webhook: AlertWebhook) -> Iterator[str]:
         flow_id = client.create_flow(take_alert)
         deployment_id = client.create_deployment(
             flow_id, "alerts", tags=["videodb-alerts:door", "videodb-alerts:quiet"], enforce_parameter_schema=False
+        )
+        yield str(deployment_id)
+        client.delete_deployment(deployment_id)
+
+
+@pytest.fixture
+def picky(webhook: AlertWebhook) -> Iterator[str]:
+    """Deploy a flow that Prefect gives only some alerts to."""
+    assert webhook
+    with get_client(sync_client=True) as client:
+        deployment_id = client.create_deployment(
+            client.create_flow(take_what_is_sure),
+            "picky",
+            tags=["videodb-alerts:picky", "videodb-alerts:picky-quiet"],
+            parameter_openapi_schema=parameter_schema(take_what_is_sure).model_dump(),
+            enforce_parameter_schema=True,
         )
         yield str(deployment_id)
         client.delete_deployment(deployment_id)

@@ -1,8 +1,10 @@
 """From an accepted alert to one flow run, whatever happens to the service and to Prefect meanwhile."""
 
+import json
 import signal
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 from prefect.client.orchestration import get_client
@@ -57,6 +59,47 @@ def test_an_alert_of_a_route_that_starts_nothing_waits_and_says_what_is_missing(
         later = client.create_deployment(client.create_flow(take_alert), "later", tags=["videodb-alerts:nowhere"])
         wait_for_runs(str(later), 1)
         client.delete_deployment(later)
+
+
+def test_what_prefect_refuses_waits_by_itself_and_the_others_go_on(service: Service, picky: str) -> None:
+    for number in range(9):
+        assert service.post(firing(number, confidence=0.5), route="picky").is_success
+    assert service.post(firing(9, confidence=0.99), route="picky").is_success
+    [run] = wait_for_runs(picky, 1)
+    assert run.parameters["alert"]["confidence"] == 0.99
+    wait_for("it is told", lambda: "does the flow take this parameter?" in str(service.health()["troubles"]))
+    assert service.health()["waiting"] == 9
+
+
+def test_a_refused_alert_leaves_its_place_in_the_cooldown_to_the_next(service: Service, picky: str) -> None:
+    assert service.post(firing(0, confidence=0.5), route="picky-quiet").is_success
+    wait_for("it is refused", lambda: service.health()["troubles"])
+    for number in range(1, 4):
+        assert service.post(firing(number, confidence=0.99), route="picky-quiet").is_success
+    [run] = wait_for_runs(picky, 1)
+    assert run.parameters["alert"]["start_time"] == firing(1)["start_time"]
+    wait_for("the others are attached to it", lambda: len(_events(run)) == 3)
+    assert service.health()["waiting"] == 1
+
+
+def test_an_alert_that_is_longer_than_prefect_takes_is_shortened(service: Service, deployed: str) -> None:
+    long = RECORDED | {"explanation": "é" * 100_000, "more": {"x": "y" * 20_000}}
+    assert service.post(json.dumps(long, ensure_ascii=False).encode()).is_success
+    [run] = wait_for_runs(deployed, 1)
+    alert = run.parameters["alert"]
+    assert alert["explanation"].endswith("é …")
+    assert alert["more"].endswith("y …")
+    assert alert["event_id"] == RECORDED["event_id"]
+
+
+def test_an_alert_is_related_to_the_run_that_asked_for_it(service: Service, deployed: str) -> None:
+    watch = uuid4()
+    assert service.post(RECORDED, token=f"{TOKEN}/{watch}").json()["new"] is True
+    assert service.post(RECORDED).json()["new"] is False  # the same one, whoever asked for it
+    [run] = wait_for_runs(deployed, 1)
+    assert run.parameters["alert"]["flow_run_id"] == str(watch)
+    related = {resource["prefect.resource.id"] for resource in _event(run)["related"]}
+    assert f"prefect.flow-run.{watch}" in related
 
 
 def test_what_was_accepted_while_prefect_was_away_is_dispatched_afterwards_in_order(
@@ -121,6 +164,10 @@ def _event(run: FlowRun) -> dict[str, Any]:
 
 
 def test_health_tells_no_secret(service: Service) -> None:
+    assert service.post(RECORDED, route="nowhere").is_success
+    wait_for("there is a trouble", lambda: service.health()["troubles"])
     answer = httpx.get(f"{service.base_url}/healthz")
     assert answer.is_success
-    assert TOKEN not in answer.text
+    assert answer.json().keys() == {"waiting", "oldest_waits_s", "dead_letters"}
+    assert TOKEN not in httpx.get(f"{service.base_url}/healthz/{TOKEN}").text
+    assert httpx.get(f"{service.base_url}/healthz/not-the-token").status_code == 401

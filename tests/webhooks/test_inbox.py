@@ -1,6 +1,8 @@
 """Alerts are on the disk before anybody is told, and are one however often they come."""
 
 import stat
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,6 +66,43 @@ def test_within_the_cooldown_letters_are_attached_to_the_first(inbox: Inbox) -> 
     leaders = {waiting.identity: waiting.leader for waiting in inbox.waiting("door", 9)}
     # A clock that was set back begins anew; it must not attach everything until it has caught up.
     assert leaders == {"a": None, "b": "a", "c": "a", "d": None, "e": "d", "back": None}
+
+
+def test_a_refused_letter_rests_and_the_next_takes_its_place_in_the_cooldown(inbox: Inbox) -> None:
+    now = time.time()
+    for identity in ("a", "b", "c"):
+        inbox.put(letter(identity, cooldown_s=60, received_at=now)).result()
+    inbox.refused(inbox.waiting("door", 1)[0].seq, "does not fit").result()
+    inbox.put(letter("d", cooldown_s=60, received_at=now + 1)).result()
+    # "a" rests; should it be taken later, it belongs to the run of "b", as all others do.
+    assert {waiting.identity: waiting.leader for waiting in inbox.waiting("door", 9)} == {"b": None, "c": "b", "d": "b"}
+    assert inbox.backlog().waiting == 4
+    for _ in range(3):
+        inbox.refused(inbox.waiting("door", 1)[0].seq, "does not fit").result()
+    assert inbox.routes() == []
+    inbox.put(letter("e", cooldown_s=60, received_at=now + 2)).result()
+    assert [(waiting.identity, waiting.leader) for waiting in inbox.waiting("door", 9)] == [("e", None)]
+
+
+def test_dead_letters_are_shown_and_removed_by_a_command(inbox: Inbox, path: Path) -> None:
+    for number in range(2):
+        inbox.put(DeadLetter("door", "of no known shape", b'{"n": %d}\x1b[2J' % number)).result()
+    inbox.put(letter("a")).result()
+    inbox.in_trouble(inbox.waiting("door", 1)[0].seq, "no deployment").result()
+    shown = run_letters(path)
+    assert "1 waiting since" in shown.stdout
+    assert "no deployment" in shown.stdout
+    assert '{"n": 1}' in shown.stdout
+    assert "\x1b" not in shown.stdout
+    assert run_letters(path, "--remove", "1").returncode == 0
+    assert [number for number, _ in inbox.dead_letters()] == [2]
+    assert "no dead letter 1" in run_letters(path, "--remove", "1").stderr
+    assert "no inbox" in run_letters(path.with_name("none")).stderr
+
+
+def run_letters(path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "prefect_videodb.webhooks.letters", "--inbox", str(path), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def test_what_is_done_is_forgotten_in_the_end_and_what_waits_never(inbox: Inbox) -> None:

@@ -139,7 +139,7 @@ BODIES = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(BODIES, st.sampled_from(["application/json", "application/json; charset=utf-8", "text/html", "", "\u00e9"]))
 def test_nothing_that_is_posted_makes_it_fail(service: Service, body: bytes, kind: str) -> None:
     answer = service.post(body, headers={"content-type": kind.encode("latin-1")})

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import re
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -73,6 +74,9 @@ class Alert(BaseModel):
     )
     stream_url: Text = Field(default=None, title="Stream URL", description="The batch, as HLS.")
     player_url: Text = Field(default=None, title="Player URL", description="The batch, as a page.")
+    flow_run_id: Text = Field(
+        default=None, title="Watched by", description="The flow run that asked for the alert, where it said so."
+    )
 
     @property
     def stream(self) -> str | None:
@@ -119,12 +123,20 @@ def identity(alert: Alert, route: str) -> str:
     if start is not None and end is not None:
         # Seconds of a stream are the same in every stream.
         stream = alert.stream if max(start, end) < _FIRST_MOMENT else None
-        parts: list[Any] = [route, event, stream, round(start * 1000), round(end * 1000)]
+        parts: list[Any] = [route, event, stream, _tenths(start), _tenths(end)]
     elif found := _MANIFEST.search(alert.stream_url or ""):
         parts = [route, event, found[0]]
     else:
-        parts = [route, alert.model_dump(mode="json", exclude={"route"})]
+        parts = [route, alert.model_dump(mode="json", exclude={"route", "flow_run_id"})]
     return digest_of(parts)
+
+
+def _tenths(seconds: float) -> int:
+    """Give what is the same of a time that is told to the microsecond in one place, and cut off or rounded in another.
+
+    A batch is never as short as that: two alerts in one tenth of a second are one.
+    """
+    return math.floor(seconds * 10 + 0.005)
 
 
 def digest_of(parts: list[Any]) -> str:

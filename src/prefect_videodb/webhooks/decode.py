@@ -15,6 +15,8 @@ _OF_ALERTS = frozenset(
     {"event_id", "label", "event_label", "confidence", "explanation", "start_time", "end_time", "stream_url"}
 )
 _LEAST = 2
+# What the receiver adds: nobody else can say it.
+_OURS = frozenset({"route", "flow_run_id"})
 _OF_MEETINGS = frozenset({"meeting_id", "bot_id", "meeting_url", "speaker_timeline", "callback_data", "meeting_title"})
 
 
@@ -29,6 +31,9 @@ class LifecycleEvent(BaseModel):
     capture_session_id: Text = Field(default=None, title="Capture session")
     video_id: Text = Field(default=None, title="Video", description="The recording, where there is one.")
     timestamp: Annotated[Any, Field(title="Told at")] = None
+    flow_run_id: Text = Field(
+        default=None, title="Watched by", description="The flow run that asked for it, where it said so."
+    )
     data: Object = Field(default={}, title="Data")
 
 
@@ -59,7 +64,7 @@ def _read(told: dict[str, Any]) -> Alert | LifecycleEvent:
         return LifecycleEvent.model_validate(told)
     flat = _flat(told)
     if len(_OF_ALERTS & flat.keys()) >= _LEAST:
-        return Alert.model_validate({key: value for key, value in flat.items() if key != "route"})
+        return Alert.model_validate({key: value for key, value in flat.items() if key not in _OURS})
     if _OF_MEETINGS & told.keys() or ("status" in told and "video_id" in told):
         named = told if isinstance(event, str) else told | {"event": f"meeting.{told.get('status') or 'told'}"}
         return LifecycleEvent.model_validate(named)
@@ -69,7 +74,7 @@ def _read(told: dict[str, Any]) -> Alert | LifecycleEvent:
 def of_frame(frame: AlertFrame) -> Alert:
     """Make the alert of a frame of the WebSocket: it is one with the same alert that came by webhook."""
     raw = frame.raw if isinstance(frame.raw, dict) else {}
-    return Alert.model_validate({k: v for k, v in _flat(raw).items() if k not in {"data", "channel", "route"}})
+    return Alert.model_validate({k: v for k, v in _flat(raw).items() if k not in {"data", "channel"} | _OURS})
 
 
 def _flat(told: dict[str, Any]) -> dict[str, Any]:

@@ -31,6 +31,8 @@ _LONGEST_PAUSE_S = 30.0
 _LOOK_EVERY_S = 0.25
 _KNOWN_FOR_S = 30.0
 _TIDY_EVERY_S = 3600.0
+# How often letters are looked for that rested.
+_RESTED_EVERY_S = 5.0
 _ORDINARY = re.compile(r"[^A-Za-z0-9_.-]+")
 _NAMESPACE = UUID("6f1d7c5e-0d0e-4c57-9b1b-5c1f3c3f6a4e")
 logger = logging.getLogger(__name__)
@@ -101,7 +103,8 @@ class Dispatcher:
 
     async def _pause(self, ended: asyncio.Event, before: int) -> None:
         """Wait until something may be there: told at once in this process, seen soon when another process wrote it."""
-        while not (self._wake.is_set() or ended.is_set()):
+        until = time.monotonic() + _RESTED_EVERY_S
+        while not (self._wake.is_set() or ended.is_set() or time.monotonic() >= until):
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), _LOOK_EVERY_S)
             if await asyncio.to_thread(self._inbox.version) != before:
@@ -121,21 +124,33 @@ class Dispatcher:
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
     async def _make_runs(self, prefect: PrefectClient, letters: list[Waiting], ended: asyncio.Event) -> bool:
-        """Make flow runs in order, and say whether all were made."""
-        all_made = True
+        """Make flow runs in order, and say whether to go on at once."""
         for letter in letters:
             if ended.is_set():
                 return True
             try:
                 await self._make_run(prefect, letter)
             except Exception as error:  # noqa: BLE001 - whatever is wrong with one letter, it waits, and others go on
-                all_made = False
                 trouble = f"route {letter.route}: {_told(error)}"
                 logger.warning("%s; it waits, and is tried again", trouble)
+                if await self._concerns_it_alone(prefect, letter, error):
+                    await asyncio.wrap_future(self._inbox.refused(letter.seq, trouble))
+                    return True  # others may be attached to another one now
                 await asyncio.wrap_future(self._inbox.in_trouble(letter.seq, trouble))
-                if not _concerns_it_alone(error):
-                    break  # in order: nothing overtakes it
-        return all_made
+                return False  # in order: nothing overtakes it
+        return True
+
+    async def _concerns_it_alone(self, prefect: PrefectClient, letter: Waiting, error: Exception) -> bool:
+        """Say whether Prefect refused this letter's run, and not all of them."""
+        if isinstance(error, httpx.HTTPStatusError) and error.response.is_server_error:
+            # What it holds may break something in Prefect; or its database is away, and then this fails, too.
+            self._deployments.pop(letter.route, None)
+            try:
+                await self._deployment(prefect, letter.route, self._rules().of(letter.route))
+            except (httpx.HTTPError, PrefectException, OSError, NothingToStart):
+                return False
+            return error.response.status_code == httpx.codes.INTERNAL_SERVER_ERROR
+        return _does_not_fit(error) or not isinstance(error, _AWAY | NothingToStart)
 
     async def _make_run(self, prefect: PrefectClient, letter: Waiting) -> None:
         if letter.leader:
@@ -187,7 +202,9 @@ async def _tagged(prefect: PrefectClient, route: str) -> UUID:
 def _emit(letter: Waiting, flow_run_id: str) -> None:
     """Tell Prefect's events, once: the id is the letter's own."""
     stream = str(letter.told.get("rtstream_id") or "unknown")
-    related = [{"prefect.resource.id": f"prefect.flow-run.{flow_run_id}", "prefect.resource.role": "follow-up"}]
+    related = [_related(flow_run_id, "follow-up")]
+    if watched_by := letter.told.get("flow_run_id"):
+        related.append(_related(str(watched_by), "watch"))
     emit_event(
         event=f"videodb.{letter.kind}.{_plain(_name(letter))}",
         resource={
@@ -201,6 +218,10 @@ def _emit(letter: Waiting, flow_run_id: str) -> None:
     )
 
 
+def _related(flow_run_id: str, role: str) -> dict[str, str]:
+    return {"prefect.resource.id": f"prefect.flow-run.{flow_run_id}", "prefect.resource.role": role}
+
+
 def _name(letter: Waiting) -> str:
     return str(letter.told.get("label") or letter.told.get("event") or letter.kind)
 
@@ -210,18 +231,16 @@ def _plain(text: str) -> str:
     return _ORDINARY.sub("-", text).strip("-")[:100] or "alert"
 
 
-def _concerns_it_alone(error: Exception) -> bool:
-    """Say whether Prefect refused this letter's run, and not all of them: its parameters do not fit the flow."""
-    if isinstance(error, httpx.HTTPStatusError):
-        return error.response.status_code in {400, 409, 422, 500}
-    return not isinstance(error, _AWAY | NothingToStart)
+def _does_not_fit(error: Exception) -> bool:
+    """Say whether the parameters do not fit the flow."""
+    return isinstance(error, httpx.HTTPStatusError) and error.response.status_code in {400, 409, 413, 422}
 
 
 def _told(error: Exception) -> str:
     if isinstance(error, NothingToStart):
         return str(error)
     if isinstance(error, httpx.HTTPStatusError):
-        fits = " (does the flow take this parameter?)" if _concerns_it_alone(error) else ""
+        fits = " (does the flow take this parameter?)" if _does_not_fit(error) else ""
         return f"Prefect answered {error.response.status_code}{fits}"
     if isinstance(error, _AWAY):
         return f"Prefect cannot be reached ({type(error).__name__})"

@@ -32,7 +32,9 @@ CREATE TABLE IF NOT EXISTS letters (
     leader TEXT,
     flow_run_id TEXT,
     done_at REAL,
-    trouble TEXT
+    trouble TEXT,
+    refusals INTEGER NOT NULL DEFAULT 0,
+    try_at REAL NOT NULL DEFAULT 0
 );
 CREATE INDEX IF NOT EXISTS waiting ON letters (route, seq) WHERE done_at IS NULL;
 CREATE TABLE IF NOT EXISTS cooldowns (route TEXT PRIMARY KEY, leader TEXT NOT NULL, began_at REAL NOT NULL);
@@ -45,6 +47,9 @@ CREATE TABLE IF NOT EXISTS settings (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 _MOST_AT_ONCE = 1000
 # An alert that comes again after so long is taken for another.
 KEEP_S = 30 * 86_400.0
+# A letter that was refused for what it holds is tried less and less often.
+_FIRST_REST_S = 30.0
+_LONGEST_REST_S = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,11 +164,27 @@ class Inbox:
         row = self._db.execute("SELECT leader, began_at FROM cooldowns WHERE route = ?", (letter.route,)).fetchone()
         # A clock that was set back must not stretch a cooldown.
         if row and 0 <= letter.received_at - row["began_at"] < letter.cooldown_s:
-            return str(row["leader"])
+            if not self._is_refused(row["leader"]):
+                return str(row["leader"])
+            self._succeed(row["leader"], letter.identity)
+            return None
         self._db.execute(
             "INSERT OR REPLACE INTO cooldowns VALUES (?, ?, ?)", (letter.route, letter.identity, letter.received_at)
         )
         return None
+
+    def _is_refused(self, identity: str) -> bool:
+        query = "SELECT 1 FROM letters WHERE identity = ? AND done_at IS NULL AND refusals > 0"
+        return self._db.execute(query, (identity,)).fetchone() is not None
+
+    def _succeed(self, old: str, new: str) -> None:
+        """Let another letter begin the run of a cooldown: no run can be made of the one that should have."""
+        self._db.execute("UPDATE letters SET leader = NULL WHERE identity = ?", (new,))
+        self._db.execute(
+            "UPDATE letters SET leader = ? WHERE done_at IS NULL AND (leader = ? OR identity = ?) AND identity != ?",
+            (new, old, old, new),
+        )
+        self._db.execute("UPDATE cooldowns SET leader = ? WHERE leader = ?", (new, old))
 
     def _keep_dead(self, letter: DeadLetter) -> bool:
         self._db.execute(
@@ -175,12 +196,14 @@ class Inbox:
     # --- out ----------------------------------------------------------------------------------------------------------
 
     def routes(self) -> list[str]:
-        """Give the routes for which something waits."""
-        return [row["route"] for row in self._read("SELECT DISTINCT route FROM letters WHERE done_at IS NULL")]
+        """Give the routes for which something waits that is to be tried now."""
+        query = "SELECT DISTINCT route FROM letters WHERE done_at IS NULL AND try_at <= ?"
+        return [row["route"] for row in self._read(query, time.time())]
 
     def waiting(self, route: str, most: int) -> list[Waiting]:
-        """Give what waits for a route, in the order of arrival."""
-        rows = self._read("SELECT * FROM letters WHERE done_at IS NULL AND route = ? ORDER BY seq LIMIT ?", route, most)
+        """Give what waits for a route and is to be tried now, in the order of arrival."""
+        query = "SELECT * FROM letters WHERE done_at IS NULL AND route = ? AND try_at <= ? ORDER BY seq LIMIT ?"
+        rows = self._read(query, route, time.time(), most)
         return [
             Waiting(
                 *(row["seq"], row["identity"], row["route"], row["kind"], json.loads(row["told"])),
@@ -214,6 +237,26 @@ class Inbox:
 
         return self._soon(mark)
 
+    def refused(self, seq: int, trouble: str) -> "Future[None]":
+        """Say of a letter that no run can be made of what it holds: it rests, and holds up no other.
+
+        Those that are attached to it are attached to the first of them instead.
+        """
+
+        def mark() -> None:
+            query = "SELECT identity, leader, refusals FROM letters WHERE seq = ?"
+            identity, leader, refusals = self._db.execute(query, (seq,)).fetchone()
+            rest_s = min(_FIRST_REST_S * 2.0 ** min(refusals, 20), _LONGEST_REST_S)
+            self._db.execute(
+                "UPDATE letters SET trouble = ?, refusals = refusals + 1, try_at = ? WHERE seq = ?",
+                (trouble, time.time() + rest_s, seq),
+            )
+            heirs = "SELECT identity FROM letters WHERE done_at IS NULL AND leader = ? AND refusals = 0 ORDER BY seq"
+            if leader is None and (heir := self._db.execute(heirs, (identity,)).fetchone()):
+                self._succeed(identity, heir["identity"])
+
+        return self._soon(mark)
+
     def forget(self, before: float) -> "Future[None]":
         """Remove what was done before a moment, in unix seconds. What is not done is never removed."""
 
@@ -230,6 +273,19 @@ class Inbox:
             "SELECT DISTINCT trouble FROM letters WHERE done_at IS NULL AND trouble IS NOT NULL LIMIT 9"
         )
         return Backlog(row["n"], row["oldest"], dead["n"], [str(trouble["trouble"]) for trouble in troubles])
+
+    def dead_letters(self, most: int = 1000) -> list[tuple[int, DeadLetter]]:
+        """Give what was of no known shape, with the numbers by which it is removed."""
+        rows = self._read("SELECT * FROM dead_letters ORDER BY seq LIMIT ?", most)
+        return [(row["seq"], DeadLetter(row["route"], row["reason"], row["body"], row["received_at"])) for row in rows]
+
+    def remove_dead_letter(self, seq: int) -> "Future[bool]":
+        """Remove one of them; gives whether there was such a one."""
+
+        def remove() -> bool:
+            return self._db.execute("DELETE FROM dead_letters WHERE seq = ?", (seq,)).rowcount > 0
+
+        return self._soon(remove)
 
     def version(self) -> int:
         """Give a number that changes when another process wrote something."""

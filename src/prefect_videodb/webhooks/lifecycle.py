@@ -9,5 +9,5 @@ def identity_of_stage(told: LifecycleEvent, route: str) -> str:
     if told.capture_session_id and told.event:
         parts: list[object] = [route, told.capture_session_id, told.event]
     else:  # a meeting's callback has no id of the meeting
-        parts = [route, told.model_dump(mode="json", exclude={"route"})]
+        parts = [route, told.model_dump(mode="json", exclude={"route", "flow_run_id"})]
     return digest_of(parts)

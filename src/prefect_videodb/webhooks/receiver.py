@@ -24,11 +24,17 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 PATH = "videodb"
-_ADDRESS = re.compile(rf"/{PATH}/(?P<route>[A-Za-z0-9][A-Za-z0-9._-]{{0,63}})/(?P<token>[^/]{{1,256}})")
+_ADDRESS = re.compile(
+    rf"/{PATH}/(?P<route>[A-Za-z0-9][A-Za-z0-9._-]{{0,63}})/(?P<token>[^/]{{1,256}})(/(?P<run>[0-9a-f-]{{36}}))?"
+)
+_HEALTH = re.compile(r"/healthz(/(?P<token>[^/]{1,256}))?")
 # The longest alert ever seen had a few thousand bytes.
 _LONGEST_BODY = 256 * 1024
 _BODY_WITHIN_S = 10.0
 _LARGEST = 2**53
+# Prefect refuses parameters of more than 524,288 bytes; others stand beside the alert.
+_LONGEST_TOLD = 256 * 1024
+_LONGEST_VALUE = 16 * 1024
 _LATER = {"retry-after": "5"}
 logger = logging.getLogger(__name__)
 
@@ -84,8 +90,8 @@ class Receiver:
             return
         path = scope["path"].removeprefix(scope.get("root_path") or "")
         try:
-            if path == "/healthz" and scope["method"] in {"GET", "HEAD"}:
-                await _answer(send, 200, await self._health())
+            if (asked := _HEALTH.fullmatch(path)) and scope["method"] in {"GET", "HEAD"}:
+                await _answer(send, 200, await self._health(asked["token"]))
                 return
             letter = await self._read(scope, receive, path)
             is_new = await self._keep(letter)
@@ -100,15 +106,14 @@ class Receiver:
             self._on_letter()
         await _answer(send, 200, {"accepted": True, "new": is_new})
 
-    async def _health(self) -> dict[str, Any]:
+    async def _health(self, token: str | None) -> dict[str, Any]:
+        """Tell how much waits; with a valid token also why, which names routes and deployments."""
+        if token is not None and not self._rules().admits(token):
+            raise Refused(401, "unauthorized")
         backlog = await asyncio.to_thread(self._inbox.backlog)
         oldest_s = round(max(0.0, time.time() - backlog.oldest_at), 1) if backlog.oldest_at else 0.0
-        return {
-            "waiting": backlog.waiting,
-            "oldest_waits_s": oldest_s,
-            "dead_letters": backlog.dead_letters,
-            "troubles": backlog.troubles,
-        }
+        told = {"waiting": backlog.waiting, "oldest_waits_s": oldest_s, "dead_letters": backlog.dead_letters}
+        return told if token is None else told | {"troubles": backlog.troubles}
 
     async def _read(self, scope: Scope, receive: Receive, path: str) -> Letter | DeadLetter:
         rules = self._rules()
@@ -127,6 +132,7 @@ class Receiver:
         except Unknown as unknown:
             logger.warning("Route %s was sent what is not known; it is kept as a dead letter", route)
             return DeadLetter(route, str(unknown), body)
+        told.flow_run_id = found["run"]
         return _kept(told, route, body, rules.of(route).cooldown_s)
 
     def _within_rate(self, route: str, rules: Rules) -> None:
@@ -154,7 +160,7 @@ def _kept(told: Alert | LifecycleEvent, route: str, body: bytes, cooldown_s: flo
 
 def letter_of(told: Alert | LifecycleEvent, route: str, body: bytes, cooldown_s: float = 0.0) -> Letter:
     """Make the letter of an alert or stage, in whatever way it came; `body` is how it came, kept as it is."""
-    kept = storable(told.model_dump(mode="json", exclude_none=True)) | {"route": route}
+    kept = shortened(storable(told.model_dump(mode="json", exclude_none=True))) | {"route": route}
     if isinstance(told, Alert):
         kept |= {"rtstream_id": told.stream} if told.stream else {}
         return Letter(identity(told, route), route, "alert", kept, body, cooldown_s)
@@ -172,6 +178,24 @@ def storable(value: Any) -> Any:
     if isinstance(value, int) and abs(value) > _LARGEST:
         return float(value) if abs(value) < _LARGEST**4 else str(value)
     return value
+
+
+def shortened(told: dict[str, Any]) -> dict[str, Any]:
+    """Make of what came what Prefect takes as a parameter; the inbox has the whole body.
+
+    Prefect counts the JSON with everything but ASCII escaped.
+    """
+    if len(json.dumps(told)) <= _LONGEST_TOLD:
+        return told
+    short = {key: _cut(value) for key, value in told.items()}
+    if len(json.dumps(short)) <= _LONGEST_TOLD:
+        return short
+    return {key: value for key, value in short.items() if key in Alert.model_fields | LifecycleEvent.model_fields}
+
+
+def _cut(value: Any) -> Any:
+    written = value if isinstance(value, str) else json.dumps(value)
+    return value if len(json.dumps(written)) <= _LONGEST_VALUE else written[: _LONGEST_VALUE // 12] + " …"
 
 
 class _Gone(Exception):

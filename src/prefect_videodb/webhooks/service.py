@@ -9,23 +9,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import httpx
 import uvicorn
-from prefect.exceptions import PrefectException
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from prefect_videodb.blocks import AlertWebhook
 from prefect_videodb.errors import ConfigurationError
 from prefect_videodb.webhooks.dispatch import Dispatcher
 from prefect_videodb.webhooks.inbox import Inbox
+from prefect_videodb.webhooks.known import KnownRules
 from prefect_videodb.webhooks.receiver import PATH, Receiver
-from prefect_videodb.webhooks.rules import Rules
 
 Part = Literal["receiver", "dispatcher"]
 
-_LOOK_EVERY_S = 30.0
 _HEAD_WITHIN_S = 10.0
 _END_WITHIN_S = 10
 logger = logging.getLogger(__name__)
@@ -63,7 +59,7 @@ class Service:
             inbox.close()
 
     async def _serve(self, inbox: Inbox) -> None:
-        known = _Known(inbox, self.webhook)
+        known = KnownRules(inbox, self.webhook)
         await known.begin()
         ended = asyncio.Event()
         loop = asyncio.get_running_loop()
@@ -102,68 +98,6 @@ class Service:
         await asyncio.wait([serving, asyncio.create_task(ended.wait())], return_when=asyncio.FIRST_COMPLETED)
         server.should_exit = True
         await serving
-
-
-class _Known:
-    """The rules, as they are at Prefect; as they were last, while it is away."""
-
-    def __init__(self, inbox: Inbox, webhook: str) -> None:
-        self._inbox = inbox
-        self._webhook = webhook
-        self._rules: Rules | None = None
-
-    @property
-    def rules(self) -> Rules:
-        if self._rules is None:
-            raise RuntimeError("the rules are read before anything else")
-        return self._rules
-
-    async def begin(self) -> None:
-        """Read them; from the inbox where Prefect is away.
-
-        Raises:
-            ConfigurationError: there is no such block, or Prefect is away and was never asked.
-        """
-        try:
-            await self._read()
-        except (httpx.HTTPError, PrefectException, OSError) as error:
-            self._rules = await asyncio.to_thread(self._inbox.rules)
-            if self._rules is None:
-                raise ConfigurationError(
-                    f"Prefect cannot be asked for the AlertWebhook block {self._webhook!r} ({type(error).__name__}), "
-                    "and this inbox has never seen it: is PREFECT_API_URL right?"
-                ) from None
-            logger.warning("Prefect is away (%s): going on with what was last known", type(error).__name__)
-
-    async def keep_up(self, ended: asyncio.Event) -> None:
-        """Read them again now and then: tokens are rotated and routes change while this runs."""
-        while not ended.is_set():
-            with suppress(TimeoutError):
-                await asyncio.wait_for(ended.wait(), _LOOK_EVERY_S)
-                return
-            try:
-                await self._read()
-            except (httpx.HTTPError, PrefectException, OSError, ConfigurationError) as error:
-                logger.warning("The AlertWebhook block cannot be read, what was known counts: %s", type(error).__name__)
-
-    async def _read(self) -> None:
-        rules = await asyncio.to_thread(_load, self._webhook)
-        if rules != self._rules:
-            await asyncio.to_thread(self._inbox.keep_rules, rules)
-            self._rules = rules
-
-
-def _load(name: str) -> Rules:
-    try:
-        block: Any = AlertWebhook.load(name)
-    except ValueError:
-        raise ConfigurationError(f"there is no AlertWebhook block {name!r}: save one") from None
-    except RuntimeError as error:  # what is saved does not fit the block, or Prefect cannot be reached
-        if isinstance(error.__cause__, httpx.HTTPError):
-            raise error.__cause__ from None
-        raise ConfigurationError(f"the AlertWebhook block {name!r} cannot be read: open it, save it anew") from None
-    rules: Rules = block.rules()
-    return rules
 
 
 class _Server(uvicorn.Server):

@@ -1,6 +1,7 @@
 """One execution of a flow run, in a thread of its own."""
 
 import asyncio
+import copy
 import inspect
 import threading
 import time
@@ -8,11 +9,11 @@ from contextlib import suppress
 from contextvars import Context
 from datetime import UTC, datetime
 from enum import Enum
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 from uuid import UUID
 
 from prefect import Flow
-from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.objects import FlowRun, State
 from prefect.exceptions import Abort, Pause
 from prefect.flow_engine import run_flow
 from prefect.logging.loggers import flow_run_logger
@@ -40,6 +41,8 @@ class Execution:
         self.flow: Flow[..., Any] | None = None
         self.outcome = Outcome.ABORTED
         self.error: BaseException | None = None
+        self.found_cancelling = False
+        """Whether the engine left it because somebody had cancelled it before it began."""
         self.interrupted: Interrupt | None = None
         self._thread: threading.Thread | None = None
         self._coroutine: Interruptible | None = None
@@ -113,8 +116,15 @@ class Execution:
         # The engine opens a thread, an event loop and a WebSocket for each run of a deployment, to hear that it is
         # suspended. The worker looks after all its runs with one request; the engine reads the run itself again later.
         run = self.run.model_copy(update={"deployment_id": None})
+        # The engine runs these hooks only when it finds the run cancelled; the worker does in any case, once.
+        handed = copy.copy(flow)
+        handed.on_cancellation_hooks = []
+        # A flow that is a generator can only be asked for what it yields.
+        wanted: Literal["result", "state"] = "result" if flow.isgenerator else "state"
+        logger = cast("logging.Logger", flow_run_logger(run))
         try:
-            self._drive(run_flow(flow, flow_run=run, error_logger=cast("logging.Logger", flow_run_logger(run))))
+            left = self._drive(run_flow(handed, flow_run=run, return_type=wanted, error_logger=logger))
+            self.found_cancelling = isinstance(left, State) and left.is_cancelling()
             self.outcome = Outcome.RETURNED
         except Pause:
             self.outcome = Outcome.LET_GO
@@ -123,8 +133,8 @@ class Execution:
         except BaseException as error:  # noqa: BLE001 - SystemExit of one flow must not end the others
             self.outcome, self.error = Outcome.BROKE, error
 
-    def _drive(self, result: Any) -> None:
-        """Run what the engine gives back for flows that are not plain functions."""
+    def _drive(self, result: Any) -> Any:
+        """Run what the engine gives back for flows that are not plain functions; give how it left others."""
         if inspect.isasyncgen(result):
             result = _consumed(result)
         if inspect.iscoroutine(result):
@@ -132,10 +142,12 @@ class Execution:
                 self._coroutine = Interruptible(result)
                 if self.interrupted:
                     self._coroutine.interrupt(self.interrupted)
-            self._coroutine.run()
-        elif inspect.isgenerator(result):
+            return self._coroutine.run()
+        if inspect.isgenerator(result):
             for _ in result:
                 pass
+            return None
+        return result
 
 
 async def _consumed(generator: Any) -> None:

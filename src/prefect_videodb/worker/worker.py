@@ -242,7 +242,7 @@ class InProcessWorker(BaseWorker[BaseJobConfiguration, BaseVariables, InProcessW
     async def _settle(self, execution: Execution) -> None:
         """Tell Prefect what the engine did not."""
         lets_go = execution.outcome in {Outcome.RETURNED, Outcome.LET_GO} and not execution.is_alive()
-        if lets_go and execution.interrupted is not RunCancelled:
+        if lets_go and execution.interrupted is not RunCancelled and not execution.found_cancelling:
             return
         message = "Flow run was cancelled."
         if execution.is_alive():

@@ -1,0 +1,65 @@
+"""Look at what an inbox holds: `python -m prefect_videodb.webhooks.letters --inbox FILE`."""
+
+import argparse
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from prefect_videodb.errors import ConfigurationError
+from prefect_videodb.webhooks.inbox import Inbox
+
+_LONGEST = 2000
+
+
+def main() -> int:
+    """Show what waits and what is of no known shape, or remove some of the latter; return the exit status."""
+    options = _options()
+    if not options.inbox.is_file():
+        print(f"there is no inbox {options.inbox}", file=sys.stderr)
+        return 1
+    try:
+        inbox = Inbox(options.inbox)
+    except ConfigurationError as error:
+        print(error, file=sys.stderr)
+        return 1
+    try:
+        return _remove(inbox, options.remove) if options.remove else _show(inbox)
+    finally:
+        inbox.close()
+
+
+def _show(inbox: Inbox) -> int:
+    backlog = inbox.backlog()
+    print(f"{backlog.waiting} waiting" + (f" since {_clock(backlog.oldest_at)}" if backlog.oldest_at else ""))
+    for trouble in backlog.troubles:
+        print(f"  {trouble}")
+    print(f"{backlog.dead_letters} dead letters")
+    for number, letter in inbox.dead_letters():
+        # Whoever sent it is not trusted with the terminal.
+        body = letter.body[:_LONGEST].decode("utf-8", "replace")
+        print(f"  {number}  {_clock(letter.received_at)}  route {letter.route}: {letter.reason}\n     {body!r}")
+    return 0
+
+
+def _remove(inbox: Inbox, numbers: list[int]) -> int:
+    unknown = [number for number in numbers if not inbox.remove_dead_letter(number).result()]
+    if unknown:
+        print(f"there is no dead letter {', '.join(map(str, unknown))}", file=sys.stderr)
+    return 1 if unknown else 0
+
+
+def _clock(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m prefect_videodb.webhooks.letters", description=__doc__)
+    parser.add_argument(
+        "--inbox", type=Path, default=Path("videodb-alerts.sqlite"), help="the file (videodb-alerts.sqlite)"
+    )
+    parser.add_argument("--remove", type=int, nargs="+", metavar="NUMBER", help="remove these dead letters")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
