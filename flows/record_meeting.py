@@ -29,7 +29,7 @@ from prefect_videodb.recording.memory import Memory
 from prefect_videodb.recording.models import Hit, Links, MeetingRecording, RecordingOptions, Window
 from prefect_videodb.recording.orphans import RECORD_MEETING
 from prefect_videodb.recording.ownership import Custody, stop_streams_of, stopping, stream_name, streams_of
-from prefect_videodb.recording.parking import LEAST, park
+from prefect_videodb.recording.parking import LEAST, park, show
 from prefect_videodb.recording.parts import began_last, earlier_parts, gaps, remember_part
 from prefect_videodb.recording.report import publish
 from prefect_videodb.recording.shots import as_shots, clip_parts, hits, in_order_of_time
@@ -231,11 +231,17 @@ def _record(run: _Run, plan: Plan, rtstream_id: str) -> Window:
 
 def _wait_out(run: _Run, window: Window, title: str, rtstream_id: str) -> str | None:
     """Wait for the end: parked in Prefect where that can be. Gives the stream's status when that cut the wait short."""
-    if run.parks and window.end - datetime.now(UTC) >= LEAST:
-        park(run.memory, run.id, window, title)
+
+    def park_where_that_can_be(window: Window) -> None:
+        if run.parks and window.end - datetime.now(UTC) >= LEAST:
+            park(run.memory, run.id, window, title)
+
+    if run.parks:
+        show(window, title)
+        park_where_that_can_be(window)
     watch = Watch(run.account, rtstream_id)
     with run.steps.step("record"):
-        wait_out(window, title, watch.is_lost, run.planned_end)
+        wait_out(window, title, watch.is_lost, run.planned_end, park_where_that_can_be)
     return watch.lost_as
 
 

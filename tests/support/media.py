@@ -8,6 +8,21 @@ _RATE = 30
 _SOUND_RATE = 48_000
 
 
+def make_still(target: Path, seconds: int = 30) -> Path:
+    """Make a small grey picture a second, without sound: hundreds of recordings of it cost little."""
+    with av.open(str(target), "w") as out:
+        video = out.add_stream("libx264", rate=1, options={"preset": "ultrafast", "g": "1", "bf": "0"})
+        video.width, video.height, video.pix_fmt = 64, 36, "yuv420p"
+        grey = av.VideoFrame(64, 36, "yuv420p")
+        for plane in grey.planes:
+            plane.update(b"\x80" * plane.buffer_size)
+        for index in range(seconds):
+            grey.pts = index
+            out.mux(video.encode(grey))
+        out.mux(video.encode(None))
+    return target
+
+
 def make_silence(target: Path, seconds: int = 60) -> Path:
     """Make a grey picture with a sound track in which nothing is heard."""
     with av.open(str(target), "w") as out:
