@@ -25,8 +25,6 @@ from tests.support.faulty_proxy import FaultyProxy
 from tests.support.processes import stopped, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
-# Hundreds of executions: `make soak`.
-collect_ignore = [] if os.environ.get("VIDEODB_SOAK") else ["test_kill_matrix.py"]
 KEY = "sk-flows-0123456789"
 
 
