@@ -84,7 +84,7 @@ class RecordingArchive(Block):
     @classmethod
     def _is_a_folder(cls, prefix: str) -> str:
         prefix = prefix.strip("/")
-        if not prefix.isprintable() or any(part in {"", ".", ".."} for part in prefix.split("/")) and prefix:
+        if not prefix.isprintable() or (any(part in {"", ".", ".."} for part in prefix.split("/")) and prefix):
             raise ValueError("the prefix is a path like meetings/2026: no empty part, no dots alone")
         return prefix
 

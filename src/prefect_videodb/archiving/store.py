@@ -1,0 +1,155 @@
+"""The user's bucket: what archiving asks of it, and each failure as an error that says what to do."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Self, cast
+
+from prefect_videodb._logging import get_logger
+from prefect_videodb.archiving.failures import NotThere, failed, refused
+from prefect_videodb.archiving.sidecar import MOST_BYTES
+from prefect_videodb.blocks import RecordingArchive
+from prefect_videodb.errors import StorageError
+from prefect_videodb.redact import redact_url
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.type_defs import CompletedPartTypeDef
+
+_OF_PARTS = re.compile(r"[0-9a-f]{32}-\d+")
+
+
+@dataclass(frozen=True, slots=True)
+class Lying:
+    """An object as the store describes it; `checksum` is the MD5 of the parts' MD5s, None where it gives no such."""
+
+    size: int
+    etag: str
+    checksum: str | None
+
+
+@dataclass
+class Upload:
+    """An upload in parts that is under way."""
+
+    key: str
+    id: str
+    sent: list["CompletedPartTypeDef"] = field(default_factory=list)
+
+
+class Store:
+    """The bucket of an archive; close it, or use it as a context manager.
+
+    Every method raises `StorageError`, of the class that says what to do about it.
+    """
+
+    def __init__(self, archive: RecordingArchive) -> None:
+        self.bucket = archive.bucket
+        self._at = f"bucket {archive.bucket!r} at {redact_url(archive.endpoint_url) if archive.endpoint_url else 'AWS'}"
+        self._secrets = archive.secrets()
+        self._client = archive.get_client()
+
+    def read(self, key: str) -> bytes | None:
+        """Read a small object; None when there is none."""
+        with suppress(NotThere), self._telling("reading the sidecar"):
+            answer = self._client.get_object(Bucket=self.bucket, Key=key)
+            with answer["Body"] as body:
+                return body.read(MOST_BYTES)
+        return None
+
+    def look(self, key: str) -> Lying | None:
+        """Describe an object; None when there is none."""
+        with suppress(NotThere), self._telling("looking at the video"):
+            answer = self._client.head_object(Bucket=self.bucket, Key=key)
+            etag = answer["ETag"].strip('"')
+            # What the store encrypts with a key of the user has an ETag that looks like a checksum and is none.
+            encrypted = answer.get("ServerSideEncryption", "AES256") != "AES256" or "SSECustomerAlgorithm" in answer
+            return Lying(answer["ContentLength"], etag, etag if _OF_PARTS.fullmatch(etag) and not encrypted else None)
+        return None
+
+    def write(self, key: str, content: bytes, content_md5: str) -> None:
+        """Write a small object of JSON."""
+        with self._telling("writing the sidecar"):
+            self._client.put_object(
+                Bucket=self.bucket, Key=key, Body=content, ContentMD5=content_md5, ContentType="application/json"
+            )
+
+    def abort_uploads(self, key: str) -> int:
+        """Abort the uploads of a key that were left open: the store bills what was sent. Gives their number."""
+        aborted = 0
+        with self._telling("looking for uploads that were left open"):
+            pages = self._client.get_paginator("list_multipart_uploads").paginate(Bucket=self.bucket, Prefix=key)
+            left = [upload for page in pages for upload in page.get("Uploads", []) if upload.get("Key") == key]
+        for upload in left:
+            self._abort(key, upload.get("UploadId", ""))
+            aborted += 1
+        return aborted
+
+    @contextmanager
+    def upload(self, key: str, content_type: str) -> Iterator[Upload]:
+        """Begin an upload in parts. When the block fails or is ended, it is aborted."""
+        with self._telling("beginning the upload"):
+            answer = self._client.create_multipart_upload(Bucket=self.bucket, Key=key, ContentType=content_type)
+        upload = Upload(key, answer["UploadId"])
+        try:
+            yield upload
+        except BaseException:
+            try:
+                self._abort(key, upload.id)
+            except StorageError as left:
+                get_logger().warning("The upload is left open; the next try aborts it: %s", left)
+            raise
+
+    def _abort(self, key: str, upload_id: str) -> None:
+        with suppress(NotThere), self._telling("aborting an upload"):
+            self._client.abort_multipart_upload(Bucket=self.bucket, Key=key, UploadId=upload_id)
+
+    def send(self, upload: Upload, part: bytearray, content_md5: str) -> None:
+        """Send the next part."""
+        number = len(upload.sent) + 1
+        try:
+            with self._telling(f"sending part {number}"):
+                answer = self._client.upload_part(
+                    Bucket=self.bucket,
+                    Key=upload.key,
+                    UploadId=upload.id,
+                    PartNumber=number,
+                    Body=cast("bytes", part),  # its types know no bytearray; a copy would double the memory
+                    ContentMD5=content_md5,
+                )
+        except NotThere as gone:
+            gone.retry_is_safe = True  # another run that archives the same video aborted it
+            raise
+        upload.sent.append({"ETag": answer["ETag"], "PartNumber": number})
+
+    def complete(self, upload: Upload) -> None:
+        """Make one object of the parts.
+
+        That the upload is gone may mean that it is done, and that its answer was lost: a look at the object tells.
+        """
+        with suppress(NotThere), self._telling("completing the upload"):
+            self._client.complete_multipart_upload(
+                Bucket=self.bucket, Key=upload.key, UploadId=upload.id, MultipartUpload={"Parts": upload.sent}
+            )
+
+    @contextmanager
+    def _telling(self, doing: str) -> Iterator[None]:
+        """Tell every failure as an error of ours."""
+        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - heavy: only who archives needs it
+
+        try:
+            yield
+        except ClientError as error:
+            raise refused(f"{self._at}: {doing}", error, self._secrets) from None
+        except BotoCoreError as error:
+            raise failed(f"{self._at}: {doing}", error, self._secrets) from None
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
