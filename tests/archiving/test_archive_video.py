@@ -135,15 +135,19 @@ def test_sound_alone_is_archived_by_the_link_of_its_export(
     assert "://" not in swift.read(archive.bucket, archived.key.replace("video.mp4", "recording.json")).decode()
 
 
+@pytest.fixture
+def mine(finish: Callable[..., Finished], tmp_path: Path) -> Finished:
+    """Give a video that may be deleted."""
+    return finish(make_silence(tmp_path / "mine.mp4", seconds=4), "Mine", ["video"])
+
+
 def test_it_is_deleted_at_videodb_only_after_it_was_verified(
     account: VideoDBCredentials,
     archive: RecordingArchive,
-    finish: Callable[..., Finished],
+    mine: Finished,
     store_proxy: FaultyProxy,
     videodb_proxy: FaultyProxy,
-    tmp_path: Path,
 ) -> None:
-    mine = finish(make_silence(tmp_path / "mine.mp4", seconds=4), "Mine", ["video"])
     seen: list[str] = []
     store_proxy.seen = videodb_proxy.seen = seen
 

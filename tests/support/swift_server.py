@@ -1,8 +1,10 @@
 """A real S3-compatible store: OpenStack Swift with its S3 middleware, in processes of its own, on ports of its own."""
 
 import os
+import pwd
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -72,6 +74,7 @@ class SwiftServer:
     """A running store: where it is, and a client that looks into it past everything of ours."""
 
     url: str
+    containers_url: str
     _made: list[str] = field(default_factory=list)
 
     @cached_property
@@ -100,6 +103,14 @@ class SwiftServer:
         """Read an object."""
         return self.client.get_object(Bucket=bucket, Key=key)["Body"].read()
 
+    def limit(self, bucket: str, most_bytes: int) -> None:
+        """Set a quota for what is uploaded in parts, as the store's operator does."""
+        upload = self.client.create_multipart_upload(Bucket=bucket, Key="first")  # makes the container of the parts
+        self.client.abort_multipart_upload(Bucket=bucket, Key="first", UploadId=upload["UploadId"])
+        headers = {"x-timestamp": f"{time.time():016.5f}", "x-container-meta-quota-bytes": str(most_bytes)}
+        places = [f"{self.containers_url}/disk/{part}/AUTH_archive/{bucket}+segments" for part in range(2)]
+        assert any(httpx.post(place, headers=headers, timeout=30.0).is_success for place in places)
+
     def uploads(self, bucket: str) -> list[str]:
         """List the keys of the uploads that are left open."""
         return [entry["Key"] for entry in self.client.list_multipart_uploads(Bucket=bucket).get("Uploads", [])]
@@ -113,16 +124,15 @@ def running_swift(folder: Path) -> Iterator[SwiftServer]:
     (folder / "swift.conf").write_text("[swift-hash]\nswift_hash_path_suffix = tests\n")
     for name in _BACKENDS:
         _make_ring(folder, name, ports[name])
-    user = str(os.getuid())
     with ExitStack() as running:
         for name, module in (*_BACKENDS.items(), ("proxy", "proxy")):
-            text = _COMMON.format(port=ports[name], user=_user_name(user), folder=folder)
+            text = _COMMON.format(port=ports[name], user=pwd.getpwuid(os.getuid()).pw_name, folder=folder)
             text += _PROXY.format(region=REGION, secret=SECRET_ACCESS_KEY) if name == "proxy" else _backend(name)
             config = folder / f"{name}-server.conf"
             config.write_text(text)
             running.enter_context(_server(module, config, folder / f"{name}.log"))
         url = f"http://127.0.0.1:{ports['proxy']}"
-        store = SwiftServer(url)
+        store = SwiftServer(url, f"http://127.0.0.1:{ports['container']}")
         wait_for("the store is up", lambda: _is_up(url, [ports[name] for name in _BACKENDS]))
         yield store
         store.client.close()
@@ -140,12 +150,6 @@ def _backend(name: str) -> str:
     return f"\n[pipeline:main]\npipeline = {name}-server\n\n[app:{name}-server]\nuse = egg:swift#{name}\n"
 
 
-def _user_name(uid: str) -> str:
-    import pwd  # noqa: PLC0415
-
-    return pwd.getpwuid(int(uid)).pw_name
-
-
 @contextmanager
 def _server(module: str, config: Path, log: Path) -> Iterator[None]:
     with log.open("ab") as output:
@@ -153,7 +157,6 @@ def _server(module: str, config: Path, log: Path) -> Iterator[None]:
             [sys.executable, "-c", _START.format(module=module), str(config), "-v"],
             stdout=output,
             stderr=output,
-            env=os.environ | {"SWIFT_TEST_IN_PROCESS_CONF_DIR": str(config.parent)},
             start_new_session=True,
         )
     with stopped(process):

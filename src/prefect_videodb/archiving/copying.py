@@ -34,15 +34,13 @@ def copy(store: Store, keys: Keys, download: Download, video: Video) -> Sidecar:
         StorageError: the store refused, failed, or holds something else than was sent; nothing is left open there.
         VideoDBError: the download failed.
     """
-    if left := store.abort_uploads(keys.video):
-        get_logger().info("Aborted %d uploads of %s that were left open", left, keys.video)
     size = part_bytes(download.length)
     digest = Digest()
     with store.upload(keys.video, download.content_type) as upload:
         for part in parts(download.chunks(), size):
             store.send(upload, part, digest.add(part))
             get_logger().info("Archiving %s: %.0f %%", video.id, 100 * digest.size / download.length)
-        store.complete(upload)
+        completed_as = store.complete(upload)
     sidecar = Sidecar(
         video_id=video.id,
         name=redact_urls(video.name) if video.name else None,
@@ -51,7 +49,7 @@ def copy(store: Store, keys: Keys, download: Download, video: Video) -> Sidecar:
         size_bytes=digest.size,
         content_type=download.content_type,
         sha256=digest.sha256,
-        etag=_verified(store, keys, digest),
+        etag=_verified(store, keys, digest, completed_as),
         part_bytes=size,
         archived_at=datetime.now(UTC),
     )
@@ -60,18 +58,23 @@ def copy(store: Store, keys: Keys, download: Download, video: Video) -> Sidecar:
     return sidecar
 
 
-def _verified(store: Store, keys: Keys, digest: Digest) -> str:
+def _verified(store: Store, keys: Keys, digest: Digest, completed_as: str | None) -> str:
     """Compare what lies there with what was sent, and give the store's ETag of it.
+
+    Where the ETag is no checksum, it must be that of the object which the store made of the parts, each of which it
+    compared with its own checksum.
 
     Raises:
         CopyDamaged: it is something else.
     """
     lying = store.look(keys.video)
-    if lying is None or lying.size != digest.size or lying.checksum not in {None, digest.etag}:
-        found = f"{lying.size} bytes, {lying.etag}" if lying else "nothing"
-        raise CopyDamaged(
-            f"bucket {store.bucket!r}: {keys.video} was sent ({digest.size} bytes, {digest.etag}), and {found} lies "
-            "there; archive again",
-            retry_is_safe=True,
-        )
-    return lying.etag
+    if lying is not None and lying.size == digest.size:
+        proven = lying.checksum == digest.etag if lying.checksum else lying.etag == completed_as
+        if proven:
+            return lying.etag
+    found = f"{lying.size} bytes, {lying.etag}" if lying else "nothing"
+    raise CopyDamaged(
+        f"bucket {store.bucket!r}: {keys.video} was sent ({digest.size} bytes, {digest.etag}), and {found} lies there; "
+        "archive again",
+        retry_is_safe=True,
+    )

@@ -41,7 +41,7 @@ from prefect_videodb.redact import redact_url, scrub, webhook_secrets
 
 _CHUNK_BYTES = 1 << 18
 _TRIES = 6
-_PAUSE_S = 0.5
+_PAUSE_S = 0.25
 # A connection that brought so much was of use: the next one that breaks off is the first again.
 _OF_USE_BYTES = 16 * 1024 * 1024
 _RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")

@@ -73,7 +73,7 @@ def failed(doing: str, error: "BotoCoreError", secrets: Iterable[str]) -> Storag
     from botocore import exceptions  # noqa: PLC0415 - heavy: only who archives needs it
 
     message = _shown(str(error), secrets)
-    if isinstance(error, exceptions.HTTPClientError | exceptions.IncompleteReadError):
+    if isinstance(error, exceptions.ConnectionError | exceptions.HTTPClientError | exceptions.IncompleteReadError):
         advice = "is the endpoint URL of the RecordingArchive block right, and the store up?"
         return StorageUnavailable(f"{doing} had no answer: {message}; {advice}", retry_is_safe=True)
     if isinstance(error, exceptions.NoCredentialsError | exceptions.PartialCredentialsError):

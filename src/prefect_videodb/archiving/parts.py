@@ -3,6 +3,7 @@
 import base64
 import hashlib
 from collections.abc import Iterable, Iterator
+from io import BytesIO
 
 LEAST_PART_BYTES = 16 * 1024 * 1024
 MOST_PARTS = 10_000  # of one upload, at AWS and elsewhere
@@ -13,19 +14,20 @@ def part_bytes(length: int) -> int:
     return max(LEAST_PART_BYTES, -(-length // MOST_PARTS))
 
 
-def parts(chunks: Iterable[bytes], size: int) -> Iterator[bytearray]:
-    """Gather chunks into parts of `size` bytes; the last one may be smaller. One part is held at a time."""
-    part = bytearray()
+def parts(chunks: Iterable[bytes], size: int) -> Iterator[BytesIO]:
+    """Gather chunks into parts of `size` bytes; the last one may be smaller. One part is held at a time.
+
+    They are files, since boto3's log shows what is sent as it is, down to the last byte, unless it is a file.
+    """
+    part = BytesIO()
     for chunk in chunks:
         rest = memoryview(chunk)
         while rest:
-            room = size - len(part)
-            part += rest[:room]
-            rest = rest[room:]
-            if len(part) == size:
+            rest = rest[part.write(rest[: size - part.tell()]) :]
+            if part.tell() == size:
                 yield part
-                part = bytearray()
-    if part:
+                part = BytesIO()
+    if part.tell():
         yield part
 
 
@@ -38,12 +40,13 @@ class Digest:
         self.size = 0
         self.count = 0
 
-    def add(self, part: bytearray) -> str:
+    def add(self, part: BytesIO) -> str:
         """Take the next part, and give what its `Content-MD5` says."""
-        md5 = hashlib.md5(part, usedforsecurity=False).digest()
-        self._whole.update(part)
+        content = part.getbuffer()
+        md5 = hashlib.md5(content, usedforsecurity=False).digest()
+        self._whole.update(content)
         self._of_parts += md5
-        self.size += len(part)
+        self.size += len(content)
         self.count += 1
         return base64.b64encode(md5).decode()
 

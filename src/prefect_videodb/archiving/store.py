@@ -4,7 +4,8 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Self, cast
+from io import BytesIO
+from typing import TYPE_CHECKING, Self
 
 from prefect_videodb._logging import get_logger
 from prefect_videodb.archiving.failures import NotThere, failed, refused
@@ -74,39 +75,37 @@ class Store:
                 Bucket=self.bucket, Key=key, Body=content, ContentMD5=content_md5, ContentType="application/json"
             )
 
-    def abort_uploads(self, key: str) -> int:
-        """Abort the uploads of a key that were left open: the store bills what was sent. Gives their number."""
-        aborted = 0
+    @contextmanager
+    def upload(self, key: str, content_type: str) -> Iterator[Upload]:
+        """Begin an upload in parts. However the block ends, no upload of this key is left open.
+
+        What is left open is billed: by a process that was killed, or where the answer to its beginning was lost.
+        """
+        if left := self._abort_uploads(key):
+            get_logger().info("Aborted %d uploads of %s that were left open", left, key)
+        try:
+            with self._telling("beginning the upload"):
+                answer = self._client.create_multipart_upload(Bucket=self.bucket, Key=key, ContentType=content_type)
+            yield Upload(key, answer["UploadId"])
+        finally:
+            try:
+                self._abort_uploads(key)
+            except StorageError as error:
+                get_logger().warning("An upload may be left open, which the next try aborts: %s", error)
+
+    def _abort_uploads(self, key: str) -> int:
         with self._telling("looking for uploads that were left open"):
             pages = self._client.get_paginator("list_multipart_uploads").paginate(Bucket=self.bucket, Prefix=key)
             left = [upload for page in pages for upload in page.get("Uploads", []) if upload.get("Key") == key]
         for upload in left:
-            self._abort(key, upload.get("UploadId", ""))
-            aborted += 1
-        return aborted
+            with suppress(NotThere), self._telling("aborting an upload"):
+                self._client.abort_multipart_upload(Bucket=self.bucket, Key=key, UploadId=upload.get("UploadId", ""))
+        return len(left)
 
-    @contextmanager
-    def upload(self, key: str, content_type: str) -> Iterator[Upload]:
-        """Begin an upload in parts. When the block fails or is ended, it is aborted."""
-        with self._telling("beginning the upload"):
-            answer = self._client.create_multipart_upload(Bucket=self.bucket, Key=key, ContentType=content_type)
-        upload = Upload(key, answer["UploadId"])
-        try:
-            yield upload
-        except BaseException:
-            try:
-                self._abort(key, upload.id)
-            except StorageError as left:
-                get_logger().warning("The upload is left open; the next try aborts it: %s", left)
-            raise
-
-    def _abort(self, key: str, upload_id: str) -> None:
-        with suppress(NotThere), self._telling("aborting an upload"):
-            self._client.abort_multipart_upload(Bucket=self.bucket, Key=key, UploadId=upload_id)
-
-    def send(self, upload: Upload, part: bytearray, content_md5: str) -> None:
+    def send(self, upload: Upload, part: BytesIO, content_md5: str) -> None:
         """Send the next part."""
         number = len(upload.sent) + 1
+        part.seek(0)
         try:
             with self._telling(f"sending part {number}"):
                 answer = self._client.upload_part(
@@ -114,7 +113,7 @@ class Store:
                     Key=upload.key,
                     UploadId=upload.id,
                     PartNumber=number,
-                    Body=cast("bytes", part),  # its types know no bytearray; a copy would double the memory
+                    Body=part,
                     ContentMD5=content_md5,
                 )
         except NotThere as gone:
@@ -122,15 +121,17 @@ class Store:
             raise
         upload.sent.append({"ETag": answer["ETag"], "PartNumber": number})
 
-    def complete(self, upload: Upload) -> None:
-        """Make one object of the parts.
+    def complete(self, upload: Upload) -> str | None:
+        """Make one object of the parts, and give its ETag.
 
-        That the upload is gone may mean that it is done, and that its answer was lost: a look at the object tells.
+        None says that the upload is gone: it may be done, and its answer was lost. A look at the object tells.
         """
         with suppress(NotThere), self._telling("completing the upload"):
-            self._client.complete_multipart_upload(
+            answer = self._client.complete_multipart_upload(
                 Bucket=self.bucket, Key=upload.key, UploadId=upload.id, MultipartUpload={"Parts": upload.sent}
             )
+            return answer["ETag"].strip('"')
+        return None
 
     @contextmanager
     def _telling(self, doing: str) -> Iterator[None]:
