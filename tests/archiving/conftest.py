@@ -12,6 +12,7 @@ from pydantic import SecretStr
 from prefect_videodb.blocks import RecordingArchive, VideoDBCredentials
 from prefect_videodb.client import Client, streams, videos
 from prefect_videodb.client.models import Export, Video
+from prefect_videodb.client.streams import MediaType
 from prefect_videodb.local_server import LocalServer
 from tests.support.faulty_proxy import FaultyProxy
 from tests.support.media import make_noise, make_silence
@@ -48,7 +49,7 @@ def videodb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServer]:
 def finish(videodb: LocalServer) -> Callable[..., Finished]:
     """Give what makes a finished video of a media file."""
 
-    def finish(media: Path, name: str, media_types: list[str]) -> Finished:
+    def finish(media: Path, name: str, media_types: list[MediaType]) -> Finished:
         with Client(api_key=KEY, base_url=videodb.base_url) as client:
             stream = client.send(streams.connect(media.as_uri(), name, media_types=media_types, store=True))
             wait_for("the file was ingested", lambda: client.send(streams.get(stream.id)).status == "stopped")

@@ -97,7 +97,7 @@ class SwiftServer:
 
     def keys(self, bucket: str) -> list[str]:
         """List what is in a bucket."""
-        return [entry["Key"] for entry in self.client.list_objects_v2(Bucket=bucket).get("Contents", [])]
+        return [entry.get("Key", "") for entry in self.client.list_objects_v2(Bucket=bucket).get("Contents", [])]
 
     def read(self, bucket: str, key: str) -> bytes:
         """Read an object."""
@@ -113,7 +113,7 @@ class SwiftServer:
 
     def uploads(self, bucket: str) -> list[str]:
         """List the keys of the uploads that are left open."""
-        return [entry["Key"] for entry in self.client.list_multipart_uploads(Bucket=bucket).get("Uploads", [])]
+        return [entry.get("Key", "") for entry in self.client.list_multipart_uploads(Bucket=bucket).get("Uploads", [])]
 
 
 @contextmanager

@@ -4,6 +4,9 @@ from datetime import datetime
 
 from pydantic import BaseModel, Field
 
+# The flow's name at Prefect.
+ARCHIVE_RECORDING = "archive-recording"
+
 
 class Archived(BaseModel):
     """A video that lies whole in the archive."""
