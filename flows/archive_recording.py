@@ -9,8 +9,8 @@ from pydantic import BeforeValidator, Field
 
 from prefect_videodb._logging import get_logger
 from prefect_videodb.archiving.models import ARCHIVE_RECORDING, Archived
-from prefect_videodb.archiving.report import publish
 from prefect_videodb.blocks import RecordingArchive, VideoDBCredentials
+from prefect_videodb.recording.archive_report import publish
 from prefect_videodb.recording.crashes import goes_on
 from prefect_videodb.recording.inputs import load_archive, load_credentials, no_inline_block
 from prefect_videodb.recording.text import one_line

@@ -32,8 +32,9 @@ def store(swift: SwiftServer) -> Iterator[FaultyProxy]:
 
 
 @pytest.fixture
-def archive(deployed: str, swift: SwiftServer, store: FaultyProxy) -> RecordingArchive:
+def archive(account: Account, deployed: str, swift: SwiftServer, store: FaultyProxy) -> RecordingArchive:
     """Save the block that the deployment names, with a bucket of its own."""
+    assert account
     assert deployed
     block = RecordingArchive(
         bucket=swift.make_bucket(),
