@@ -1,5 +1,6 @@
 """Media that tests make for themselves."""
 
+import os
 from pathlib import Path
 
 import av
@@ -41,4 +42,20 @@ def make_silence(target: Path, seconds: int = 60) -> Path:
             out.mux(audio.encode(sound))
         out.mux(video.encode(None))
         out.mux(audio.encode(None))
+    return target
+
+
+def make_noise(target: Path, frames: int = 70) -> Path:
+    """Make a picture of noise, hardly compressed: about a third of a megabyte for each frame."""
+    with av.open(str(target), "w") as out:
+        options = {"preset": "ultrafast", "g": str(_RATE), "bf": "0", "qp": "1"}
+        video = out.add_stream("libx264", rate=_RATE, options=options)
+        video.width, video.height, video.pix_fmt = 640, 360, "yuv420p"
+        noise = av.VideoFrame(640, 360, "yuv420p")
+        for index in range(frames):
+            for plane in noise.planes:
+                plane.update(os.urandom(plane.buffer_size))
+            noise.pts = index
+            out.mux(video.encode(noise))
+        out.mux(video.encode(None))
     return target
