@@ -24,14 +24,13 @@ import httpx
 import pytest
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.deployments import run_deployment
-from prefect.exceptions import PrefectHTTPStatusError
 from pydantic import SecretStr
 
 from prefect_videodb.blocks import RTStreamSource, VideoDBCredentials
 from prefect_videodb.local_server import LocalServer
 from prefect_videodb.local_server.speech import Sound, Utterance, Word
 from prefect_videodb.recording.models import MeetingRecording
-from tests.flows.conftest import KEY, Account, Run
+from tests.flows.conftest import KEY, Account, Run, deploy
 from tests.support.faulty_proxy import FaultyProxy, Rule
 from tests.support.fork_server import Execution, ForkServer
 from tests.support.kill_points import Point, named, points
@@ -114,12 +113,20 @@ class Matrix:
             return self._number
 
 
+@pytest.fixture(scope="module")
+def deployment(busy_prefect_url: str) -> str:
+    return deploy(busy_prefect_url)
+
+
 @pytest.fixture
-def matrix(service: Service, forks: ForkServer, prefect_api: str, deployed: str, tmp_path: Path) -> Iterator[Matrix]:
+def matrix(
+    service: Service, forks: ForkServer, busy_prefect_api: str, deployment: str, tmp_path: Path
+) -> Iterator[Matrix]:
     RTStreamSource(url=SecretStr(service.server.sample_url), name="Sample meeting").save("matrix-room", overwrite=True)
     block = VideoDBCredentials(api_key=SecretStr(KEY), base_url=service.server.base_url)
+    block.save("default", overwrite=True)  # of the flow that looks after streams
     account = Account(block, service.server.base_url)
-    yield Matrix(service, account, forks, prefect_api, deployed, tmp_path)
+    yield Matrix(service, account, forks, busy_prefect_api, deployment, tmp_path)
     account.stop_all()
 
 
@@ -139,7 +146,7 @@ class Subject:
             FaultyProxy(matrix.prefect_url.removesuffix("/api"), self.seen, named).running()
         )
         block = f"matrix-{number}-{os.urandom(4).hex()}"
-        _save(VideoDBCredentials(api_key=SecretStr(KEY), base_url=self._videodb.url, timeout_s=60.0), block)
+        VideoDBCredentials(api_key=SecretStr(KEY), base_url=self._videodb.url, timeout_s=60.0).save(block)
         named_parameters = {
             "source": "matrix-room",
             "credentials": block,
@@ -207,19 +214,6 @@ class Subject:
         state = self.run.read().state
         assert state is not None
         return state
-
-
-def _save(block: VideoDBCredentials, name: str) -> None:
-    """Save a block, on a Prefect that is as busy as this matrix makes it and refuses it now and then."""
-    for _ in range(5):
-        try:
-            block.save(name, overwrite=True)
-        except PrefectHTTPStatusError as error:
-            if error.response.status_code != httpx.codes.SERVICE_UNAVAILABLE:
-                raise
-        else:
-            return
-    raise AssertionError("Prefect does not keep a block")
 
 
 def sigkill(subject: Subject) -> None:

@@ -32,9 +32,9 @@ _PAGE = 200
 
 
 @pytest.fixture
-def account(prefect_api: str, tmp_path: Path) -> Iterator[Account]:
+def account(busy_prefect_api: str, tmp_path: Path) -> Iterator[Account]:
     """A service of its own, with a source that costs next to nothing to record."""
-    assert prefect_api
+    assert busy_prefect_api
     with (
         LoopingRTSPServer(make_still(tmp_path / "still.mp4")) as camera,
         LocalServer(tmp_path / "videodb", api_key=KEY) as videodb,
