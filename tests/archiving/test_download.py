@@ -169,6 +169,13 @@ def test_a_link_that_leads_to_another_host_is_followed_and_one_to_a_file_is_not(
         read(server)
 
 
+def test_a_link_with_what_no_request_can_hold_is_quoted(server: RecordingServer) -> None:
+    server.tell(Reply(CONTENT, 200, VIDEO))
+    with Download(f"{server.url}/Größe 1/video.mp4?a=%20b", timeout_s=20.0, where="video m-1") as download:
+        assert b"".join(download.chunks()) == CONTENT
+    assert server.requests[0].target == "/Gr%C3%B6%C3%9Fe%201/video.mp4?a=%20b"
+
+
 def test_one_that_cannot_be_reached_is_named_by_where_it_is() -> None:
     port = free_port()
     with fails(AnswerLost, f"http://127.0.0.1:{port}/…"):

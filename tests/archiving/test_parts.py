@@ -1,6 +1,7 @@
 """How a file is cut into parts, and what it is called: pure."""
 
 import hashlib
+import tracemalloc
 
 import pytest
 
@@ -23,6 +24,19 @@ def test_however_it_comes_it_is_cut_into_whole_parts_and_one_rest(chunk: int, le
     content = bytes(range(length))
     made = [part.getvalue() for part in parts((content[at : at + chunk] for at in range(0, length, chunk)), 10)]
     assert made == [content[at : at + 10] for at in range(0, length, 10)]
+
+
+def test_of_a_large_file_little_is_in_memory_at_a_time() -> None:
+    tracemalloc.start()
+    try:
+        digest = Digest()
+        for part in parts((bytes(1 << 18) for _ in range(400)), LEAST_PART_BYTES):
+            digest.add(part)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert digest.size == 400 << 18
+    assert most < 3 * LEAST_PART_BYTES < digest.size / 2
 
 
 def test_the_checksums_are_those_of_the_whole() -> None:

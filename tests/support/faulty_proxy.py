@@ -146,7 +146,10 @@ class FaultyProxy:
         connection = http.client.HTTPConnection(self.target.hostname or "", self.target.port, timeout=120)
         try:
             headers = {name: value for name, value in request.headers.items() if name.lower() != "connection"}
-            connection.request(request.command, request.path, body=body or None, headers=headers)
+            if "100-continue" in request.headers.get("expect", ""):
+                _ask_first(connection, request, headers, body)
+            else:
+                connection.request(request.command, request.path, body=body or None, headers=headers)
             answer = connection.getresponse()
             kept = {name.lower(): value for name, value in answer.getheaders() if name.lower() in _KEPT}
             if request.command == "HEAD":
@@ -164,6 +167,18 @@ class FaultyProxy:
             back.start()
             _copy(request.connection, service)
             back.join()
+
+
+def _ask_first(
+    connection: http.client.HTTPConnection, request: BaseHTTPRequestHandler, headers: dict[str, str], body: bytes
+) -> None:
+    """Send the body only to a service that says that it wants it: one that refuses closes the connection upon it."""
+    connection.putrequest(request.command, request.path, skip_host=True, skip_accept_encoding=True)
+    for name, value in headers.items():
+        connection.putheader(name, value)
+    connection.endheaders()
+    if b" 100 " in connection.sock.recv(16, socket.MSG_PEEK):
+        connection.send(body)
 
 
 def _copy(source: socket.socket, target: socket.socket) -> None:

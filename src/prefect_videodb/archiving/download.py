@@ -7,12 +7,13 @@ httpx logs whole URLs; and no error shows more of it than where it leads. The AP
 import hashlib
 import http.client
 import re
+import string
 import time
 from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Self, cast
 from urllib.error import HTTPError, URLError
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 from urllib.request import (
     HTTPDefaultErrorHandler,
     HTTPErrorProcessor,
@@ -68,7 +69,8 @@ class Download:
     """
 
     def __init__(self, url: str, *, timeout_s: float, where: str) -> None:
-        self._url = url
+        # As urllib itself quotes what it is redirected to: a link may hold what no request line can.
+        self._url = quote(url.strip(), safe=string.punctuation)
         self._timeout_s = timeout_s
         self._what = f"the download of {where} from {redact_url(url)}"
         self._check_link()
