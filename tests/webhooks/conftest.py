@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -133,7 +133,8 @@ def queues(sqs_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Queues]
     ]
     yield Queues(sqs, *urls)
     for url in urls:
-        sqs.delete_queue(QueueUrl=url)
+        with suppress(sqs.exceptions.QueueDoesNotExist):
+            sqs.delete_queue(QueueUrl=url)
     sqs.close()
 
 
@@ -228,3 +229,12 @@ def wait_for_runs(deployment_id: str, count: int, timeout_s: float = 120.0) -> l
     runs = runs_of(deployment_id)
     assert len(runs) == count
     return runs
+
+
+def events_of(run: FlowRun) -> list[dict[str, Any]]:
+    """Give the events that are related to a run."""
+    with get_client(sync_client=True) as client:
+        wanted = {"event": {"prefix": ["videodb."]}, "any_resource": {"id": [f"prefect.flow-run.{run.id}"]}}
+        answer = client.request("POST", "/events/filter", json={"filter": wanted, "limit": 50})
+        events: list[dict[str, Any]] = answer.json()["events"]
+        return events

@@ -1,4 +1,4 @@
-"""What every inbox does, in a file and in a queue: alerts are kept before anybody is told, in order, until they are done."""
+"""What every inbox does, in a file and in a queue: alerts are kept before anybody is told, and come out in order."""
 
 import subprocess
 import sys

@@ -139,12 +139,20 @@ def body_of(message: Mapping[str, Any]) -> bytes:
 
 def _letter(beside: Mapping[str, str], route: str, body: bytes, *, is_ours: bool) -> Letter | DeadLetter:
     if is_ours and beside.get("encoding") == "told":
-        told: dict[str, Any] = json.loads(body)
+        told = _object(body)
         return Letter(beside["identity"], route, beside.get("kind", "alert"), told, b"")
     known = decode(body)
     run = beside.get("flow_run_id")
     known.flow_run_id = run if run and RUN.fullmatch(run) else None
     return kept(known, route, body)
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    with suppress(ValueError, RecursionError):
+        told = json.loads(body)
+        if isinstance(told, dict):
+            return told
+    raise Unknown("what it holds cannot be read")
 
 
 def _written(body: bytes) -> tuple[str, str | None]:
