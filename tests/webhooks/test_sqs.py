@@ -1,11 +1,14 @@
 """The inbox in a queue: what is written into it, what a front end may put there, what SQS does not take."""
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
+from urllib.parse import quote
 
+import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,6 +23,7 @@ from prefect_videodb.webhooks.sqs import SqsInbox
 from tests.support.processes import wait_for
 from tests.webhooks.conftest import OLD_TOKEN, RECORDED, TOKEN, Queues, firing
 from tests.webhooks.test_mailbox import RULES, letter, waiting
+from tests.webhooks.test_page import PAGE
 
 RUN = "0197d6a0-0fde-7911-b282-25bc0b4ecf65"
 
@@ -98,6 +102,22 @@ def test_what_a_front_end_puts_there_with_a_valid_token_is_the_same_alert(inbox:
     assert letters[0].told["flow_run_id"] == RUN
     assert TOKEN not in repr(letters)
     assert abs(letters[0].received_at - time.time()) < 3600
+
+
+def test_the_mapping_that_the_page_shows_makes_such_a_message(inbox: SqsInbox, queues: Queues) -> None:
+    """The page's template is filled in as API Gateway does it, and sent as it does."""
+    body = json.dumps(RECORDED | {"explanation": "100 % sure & more + ##"})
+    params = {"route": "door", "token": TOKEN, "run": RUN}
+    [template] = re.findall(r"```\n(Action=SendMessage##.*?)\n```", PAGE, re.DOTALL)
+    form = template.replace("##\n", "").replace("$context.requestId", "r-1")
+    form = form.replace("$util.urlEncode($input.body)", quote(body, safe=""))
+    form = re.sub(r"\$util\.urlEncode\(\$input\.params\('(\w+)'\)\)", lambda name: quote(params[name[1]]), form)
+    assert "$" not in form
+    kind = {"content-type": "application/x-www-form-urlencoded"}
+    assert httpx.post(queues.url, content=form, headers=kind).is_success
+    [got] = waiting(inbox, "door", 1)
+    assert got.told["explanation"] == "100 % sure & more + ##"
+    assert got.told["flow_run_id"] == RUN
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from prefect_videodb.blocks import AlertWebhook
@@ -128,6 +129,7 @@ def test_what_the_queue_does_not_take_is_refused_so_that_it_is_sent_again(servic
     answer = service.post(RECORDED)
     assert answer.status_code == 503
     assert answer.headers["retry-after"]
+    wait_for("it says so", lambda: httpx.get(f"{service.base_url}/healthz").status_code == 503)
     assert service.process.poll() is None
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from prefect_videodb.webhooks.alert import Alert, identity
 from prefect_videodb.webhooks.decode import LifecycleEvent, Malformed, Unknown, decode
 from prefect_videodb.webhooks.lifecycle import identity_of_stage
-from prefect_videodb.webhooks.mail import DeadLetter, Letter, Mailbox, TooLong
+from prefect_videodb.webhooks.mail import Away, DeadLetter, Letter, Mailbox, TooLong
 from prefect_videodb.webhooks.rules import Rules
 
 Scope = MutableMapping[str, Any]
@@ -112,7 +112,10 @@ class Receiver:
         """Tell how much waits; with a valid token also why, which names routes and deployments."""
         if token is not None and not self._rules().admits(token):
             raise Refused(401, "unauthorized")
-        backlog = await asyncio.to_thread(self._inbox.backlog)
+        try:
+            backlog = await asyncio.to_thread(self._inbox.backlog)
+        except Away as error:
+            raise Refused(503, f"the inbox cannot be reached ({error})", _LATER) from None
         told_s = round(max(0.0, time.time() - backlog.oldest_at), 1) if backlog.oldest_at else None
         # Null where something waits and the inbox cannot tell since when.
         oldest_s = told_s if backlog.waiting else 0.0

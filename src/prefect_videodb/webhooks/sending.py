@@ -2,24 +2,18 @@
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
 from prefect_videodb.webhooks.mail import Away, TooLong
 from prefect_videodb.webhooks.message import Entry, size_of
+from prefect_videodb.webhooks.queues import MOST_AT_ONCE, told
 
-_MOST_AT_ONCE = 10
-
-
-def told(error: Exception) -> str:
-    """Give what may be shown of an error of SQS: its text may hold addresses and accounts."""
-    if isinstance(error, ClientError):
-        return str(error.response.get("Error", {}).get("Code", "ClientError"))
-    return type(error).__name__
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
 
 
 @dataclass(slots=True)
@@ -33,12 +27,14 @@ class Sender:
     """Sends from a thread of its own, one batch after the other: what was put first is in the queue first.
 
     Args:
-        send: sends up to ten entries, and gives the answer.
+        sqs: SQS.
+        url: of the queue.
         longest: the longest message that the queue takes, in bytes. SQS takes no batch that is longer in all.
     """
 
-    def __init__(self, send: Callable[[Sequence[Entry]], Any], longest: int) -> None:
-        self._send = send
+    def __init__(self, sqs: "SQSClient", url: str, longest: int) -> None:
+        self._sqs = sqs
+        self._url = url
         self.longest = longest
         self._waiting: deque[_Sent] = deque()
         self._there = threading.Condition()
@@ -70,7 +66,8 @@ class Sender:
     def _run(self) -> None:
         while batch := self._next():
             try:
-                answer = self._send([sent.entry | {"Id": str(number)} for number, sent in enumerate(batch)])
+                entries: list[Any] = [sent.entry | {"Id": str(number)} for number, sent in enumerate(batch)]
+                answer = self._sqs.send_message_batch(QueueUrl=self._url, Entries=entries)
             except Exception as error:  # noqa: BLE001 - whatever it is, whoever waits for it is told
                 # Who waits behind it would wait as long, and in vain: VideoDB is to send it again.
                 behind = [] if isinstance(error, ClientError) else self._all_that_wait()
@@ -92,7 +89,7 @@ class Sender:
                 self._there.wait()
             batch: list[_Sent] = []
             size = 0
-            while self._waiting and len(batch) < _MOST_AT_ONCE and size + self._waiting[0].size <= self.longest:
+            while self._waiting and len(batch) < MOST_AT_ONCE and size + self._waiting[0].size <= self.longest:
                 sent = self._waiting.popleft()
                 size += sent.size
                 batch.append(sent)
