@@ -73,8 +73,8 @@ def _answers(url: str, process: subprocess.Popen[bytes], log: Path) -> bool:
     try:
         if not httpx.get(f"{url}/_localstack/health").is_success:
             return False
-        keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
-        boto3.client("sqs", endpoint_url=url, region_name=_REGION, **keys).list_queues()
+        session = boto3.Session(aws_access_key_id="test", aws_secret_access_key="test", region_name=_REGION)
+        session.client("sqs", endpoint_url=url).list_queues()
     except (httpx.HTTPError, BotoCoreError, ClientError):
         return False
     return True

@@ -178,13 +178,14 @@ class Hand:
             # Asked again after a lost answer, SQS gives the same messages.
             ReceiveRequestAttemptId=str(uuid4()),
         )
-        for message in answer.get("Messages", []):
+        messages: list[Any] = list(answer.get("Messages", []))
+        for message in messages:
             if letter := self._sort(message):
                 with self._lock:
                     self._held[letter.seq] = Held(letter, message, until)
             else:
                 self._delete(str(message["ReceiptHandle"]))
-        if answer.get("Messages"):
+        if messages:
             self.came += 1
 
     def _say_so(self) -> None:
