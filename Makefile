@@ -13,7 +13,7 @@ export TMPDIR := $(CURDIR)/.cache/tmp
 # The same, as a target: a path with a space would be two.
 TMP := .cache/tmp
 
-.PHONY: help demo test check soak sdk lock format clean
+.PHONY: help demo test check soak sdk sqs-server lock format clean
 
 help:
 	@echo "make demo    record half a minute of a sample meeting, here, and look at it in Prefect's UI"
@@ -25,7 +25,7 @@ help:
 demo: $(VENV)/.demo
 	@$(BIN)/python deployments/demo.py
 
-test: check sdk
+test: check sdk sqs-server
 	@./tools/system-packages
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
@@ -51,6 +51,13 @@ sdk: $(SDKS:%=.sdk/%/.done)
 .sdk/%/.done: requirements/sdk-%.txt $(VENV)/.dev
 	rm -rf .sdk/$*
 	$(BIN)/pip install -q --no-deps --require-hashes --target .sdk/$* -r $<
+	touch $@
+
+sqs-server: .sqs-server/.done
+
+.sqs-server/.done: requirements/sqs-server.txt $(VENV)/.dev
+	rm -rf .sqs-server
+	$(BIN)/pip install -q --no-deps --require-hashes --target .sqs-server -r $<
 	touch $@
 
 # The files hold everything, so nothing is resolved: pip would ask for the newest of what a dependency leaves open, and
@@ -79,5 +86,5 @@ lock: $(VENV)/.dev
 	./tools/lock
 
 clean:
-	rm -rf $(VENV) .demo .cache .sdk build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis src/*.egg-info
+	rm -rf $(VENV) .demo .cache .sdk .sqs-server build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis src/*.egg-info
 	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -22,7 +22,7 @@ from prefect_videodb.recording.ownership import stream_name
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-NOT_OURS = {".venv", ".sdk", ".cache", ".demo", ".pytest_cache", "node_modules"}
+NOT_OURS = {".venv", ".sdk", ".sqs-server", ".cache", ".demo", ".pytest_cache", "node_modules"}
 PAGES = sorted(path for path in ROOT.glob("**/*.md") if not NOT_OURS & set(path.parts))
 
 

@@ -100,6 +100,10 @@ def test_importing_the_blocks_loads_no_media_no_speech_no_server_and_no_cloud() 
     assert loaded & heavy == set()
 
 
+def test_an_inbox_in_a_file_loads_no_cloud() -> None:
+    assert "boto3" not in _modules_after("import prefect_videodb.webhooks.service, prefect_videodb.webhooks.letters")
+
+
 def test_the_local_server_loads_its_media_only_when_it_runs() -> None:
     loaded = _modules_after("import prefect_videodb.local_server")
     assert loaded & {"av", "pocketsphinx", "uvicorn"} == set()

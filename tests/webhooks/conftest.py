@@ -6,11 +6,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
+import boto3
 import httpx
 import pytest
 from prefect import flow
@@ -22,6 +24,10 @@ from pydantic import BaseModel, Field, SecretStr
 from prefect_videodb.blocks import AlertWebhook
 from prefect_videodb.webhooks.rules import AlertRoute
 from tests.support.processes import stopped, wait_for
+from tests.support.sqs_server import environment_of, running_sqs_server
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
 
 ROOT = Path(__file__).resolve().parents[2]
 TOKEN = "tok-0123456789-abcdefghij"
@@ -96,12 +102,48 @@ class Service:
         return answer
 
 
+@dataclass
+class Queues:
+    """A queue for alerts and one for dead letters, in a server of their own."""
+
+    sqs: "SQSClient"
+    url: str
+    dead: str
+
+    def options(self) -> list[str]:
+        return ["--inbox", self.url, "--dead-letters", self.dead]
+
+
+@pytest.fixture(scope="session")
+def sqs_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with running_sqs_server(tmp_path_factory.mktemp("sqs-server")) as url:
+        yield url
+
+
+@pytest.fixture
+def queues(sqs_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Queues]:
+    """Make two queues, and lead boto3 to them: here, and in the processes that the test starts."""
+    for name, value in environment_of(sqs_server).items():
+        monkeypatch.setenv(name, value)
+    sqs = boto3.client("sqs")
+    urls = [
+        sqs.create_queue(QueueName=f"{name}-{uuid4().hex}.fifo", Attributes={"FifoQueue": "true"})["QueueUrl"]
+        for name in ("alerts", "dead")
+    ]
+    yield Queues(sqs, *urls)
+    for url in urls:
+        with suppress(sqs.exceptions.QueueDoesNotExist):
+            sqs.delete_queue(QueueUrl=url)
+    sqs.close()
+
+
 @contextmanager
 def running_service(
-    inbox: Path, log: Path, *, port: int = 0, webhook: str = "default", only: str = ""
+    inbox: Path | Queues, log: Path, *, port: int = 0, webhook: str = "default", only: str = ""
 ) -> Iterator[Any]:
     """Run the service; gives it, or its process alone where it does not listen."""
-    command = [sys.executable, "-m", "prefect_videodb.webhooks", "--webhook", webhook, "--inbox", str(inbox)]
+    command = [sys.executable, "-m", "prefect_videodb.webhooks", "--webhook", webhook]
+    command += inbox.options() if isinstance(inbox, Queues) else ["--inbox", str(inbox)]
     command += ["--port", str(port)] + (["--only", only] if only else [])
     log.write_bytes(b"")
     with log.open("ab") as output:
@@ -195,3 +237,12 @@ def wait_for_runs(deployment_id: str, count: int, timeout_s: float = 120.0) -> l
     runs = runs_of(deployment_id)
     assert len(runs) == count
     return runs
+
+
+def events_of(run: FlowRun) -> list[dict[str, Any]]:
+    """Give the events that are related to a run."""
+    with get_client(sync_client=True) as client:
+        wanted = {"event": {"prefix": ["videodb."]}, "any_resource": {"id": [f"prefect.flow-run.{run.id}"]}}
+        answer = client.request("POST", "/events/filter", json={"filter": wanted, "limit": 50})
+        events: list[dict[str, Any]] = answer.json()["events"]
+        return events

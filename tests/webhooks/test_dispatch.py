@@ -16,6 +16,7 @@ from tests.webhooks.conftest import (
     RECORDED,
     TOKEN,
     Service,
+    events_of,
     firing,
     running_service,
     runs_of,
@@ -45,7 +46,7 @@ def test_alerts_within_the_cooldown_share_the_run_of_the_first(service: Service,
         assert service.post(firing(number), route="quiet").is_success
     wait_for("nothing waits", lambda: service.health()["waiting"] == 0)
     [run] = wait_for_runs(deployed, 1)
-    wait_for("each is an event of the run", lambda: len(_events(run)) == 5)
+    wait_for("each is an event of the run", lambda: len(events_of(run)) == 5)
 
 
 def test_an_alert_of_a_route_that_starts_nothing_waits_and_says_what_is_missing(
@@ -78,7 +79,7 @@ def test_a_refused_alert_leaves_its_place_in_the_cooldown_to_the_next(service: S
         assert service.post(firing(number, confidence=0.99), route="picky-quiet").is_success
     [run] = wait_for_runs(picky, 1)
     assert run.parameters["alert"]["start_time"] == firing(1)["start_time"]
-    wait_for("the others are attached to it", lambda: len(_events(run)) == 3)
+    wait_for("the others are attached to it", lambda: len(events_of(run)) == 3)
     assert service.health()["waiting"] == 1
 
 
@@ -150,17 +151,9 @@ def test_the_two_parts_run_apart_on_one_inbox(webhook: AlertWebhook, deployed: s
         wait_for_runs(deployed, 1)
 
 
-def _events(run: FlowRun) -> list[dict[str, Any]]:
-    with get_client(sync_client=True) as client:
-        wanted = {"event": {"prefix": ["videodb."]}, "any_resource": {"id": [f"prefect.flow-run.{run.id}"]}}
-        answer = client.request("POST", "/events/filter", json={"filter": wanted, "limit": 50})
-        events: list[dict[str, Any]] = answer.json()["events"]
-        return events
-
-
 def _event(run: FlowRun) -> dict[str, Any]:
-    wait_for("the event is there", lambda: _events(run))
-    [event] = _events(run)
+    wait_for("the event is there", lambda: events_of(run))
+    [event] = events_of(run)
     return event
 
 

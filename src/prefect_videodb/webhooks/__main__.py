@@ -3,7 +3,6 @@
 import argparse
 import logging
 import sys
-from pathlib import Path
 from typing import cast
 
 from prefect_videodb.errors import ConfigurationError
@@ -14,8 +13,10 @@ def main() -> int:
     """Serve until SIGTERM or SIGINT, and return the exit status."""
     options = _options()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
-    service = Service(options.webhook, options.inbox, options.host, options.port, cast("Part | None", options.only))
+    for chatty in ("httpx", "botocore"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    only = cast("Part | None", options.only)
+    service = Service(options.webhook, options.inbox, options.dead_letters, options.host, options.port, only)
     try:
         service.run()
     except ConfigurationError as error:
@@ -29,10 +30,11 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--webhook", default="default", help="name of the AlertWebhook block (default)")
     parser.add_argument(
         "--inbox",
-        type=Path,
-        default=Path("videodb-alerts.sqlite"),
-        help="file in which alerts are kept until their flow run is there (videodb-alerts.sqlite)",
+        default="videodb-alerts.sqlite",
+        help="where alerts are kept until their flow run is there: a file (videodb-alerts.sqlite), or the URL of a "
+        "FIFO queue of AWS SQS",
     )
+    parser.add_argument("--dead-letters", metavar="URL", help="a second FIFO queue, for what no run can be made of")
     parser.add_argument("--host", default="127.0.0.1", help="where to listen (127.0.0.1; 0.0.0.0 in a container)")
     parser.add_argument("--port", type=int, default=8480, help="the same (8480; 0: any that is free)")
     parser.add_argument(

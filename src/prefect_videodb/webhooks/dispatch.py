@@ -19,7 +19,8 @@ from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTag
 from prefect.events import emit_event
 from prefect.exceptions import ObjectNotFound, PrefectException
 
-from prefect_videodb.webhooks.inbox import KEEP_S, Inbox, Waiting
+from prefect_videodb.webhooks.cooldown import newest_run, tags_of
+from prefect_videodb.webhooks.mail import Away, Mailbox, Waiting
 from prefect_videodb.webhooks.rules import AlertRoute, Rules
 
 _AWAY = httpx.HTTPError | PrefectException | OSError
@@ -45,7 +46,7 @@ class NothingToStart(Exception):
 class Dispatcher:
     """Take what waits, route by route, in the order of arrival, until it is told to end."""
 
-    def __init__(self, inbox: Inbox, rules: Callable[[], Rules]) -> None:
+    def __init__(self, inbox: Mailbox, rules: Callable[[], Rules]) -> None:
         self._inbox = inbox
         self._rules = rules
         self._wake = asyncio.Event()
@@ -57,7 +58,7 @@ class Dispatcher:
         self._wake.set()
 
     async def run(self, ended: asyncio.Event) -> None:
-        """Dispatch until `ended`. What was begun is finished; what was not waits on the disk."""
+        """Dispatch until `ended`. What was begun is finished; what was not waits in the inbox."""
         pause_s = _FIRST_PAUSE_S
         while not ended.is_set():
             try:
@@ -76,7 +77,7 @@ class Dispatcher:
             while not ended.is_set():
                 if time.monotonic() >= tidy_at:
                     tidy_at = time.monotonic() + _TIDY_EVERY_S
-                    self._inbox.forget(time.time() - KEEP_S)
+                    self._inbox.tidy()
                 # Read before the routes are: what is written in between must not go unseen.
                 seen = await asyncio.to_thread(self._inbox.version)
                 for route in await asyncio.to_thread(self._inbox.routes):
@@ -153,24 +154,37 @@ class Dispatcher:
         return _does_not_fit(error) or not isinstance(error, _AWAY | NothingToStart)
 
     async def _make_run(self, prefect: PrefectClient, letter: Waiting) -> None:
-        if letter.leader:
-            leader = await asyncio.to_thread(self._inbox.flow_run_of, letter.leader)
-            if leader is None:
-                raise NothingToStart("the alert that this one is attached to has no flow run yet")
+        rule = self._rules().of(letter.route)
+        if leader := await self._leader(prefect, letter, rule):
             await asyncio.wrap_future(self._inbox.done([(letter.seq, leader)]))
             _emit(letter, leader)
             return
-        rule = self._rules().of(letter.route)
         deployment = await self._deployment(prefect, letter.route, rule)
         run = await prefect.create_flow_run_from_deployment(
             deployment,
             parameters={**rule.parameters, "alert" if letter.kind == "alert" else "event": letter.told},
             name=f"{_plain(_name(letter))}-{letter.identity[:8]}",
             idempotency_key=f"videodb-{letter.identity}",
-            labels={"videodb.route": letter.route, "videodb.letter": letter.identity},
+            tags=tags_of(letter, rule),
+            labels={
+                "videodb.route": letter.route,
+                "videodb.letter": letter.identity,
+                "videodb.received_at": letter.received_at,
+            },
         )
         await asyncio.wrap_future(self._inbox.done([(letter.seq, str(run.id))]))
         _emit(letter, str(run.id))
+
+    async def _leader(self, prefect: PrefectClient, letter: Waiting, rule: AlertRoute) -> str | None:
+        """Give the run that a letter is attached to, within the cooldown of its route; None when it begins one."""
+        if not self._inbox.keeps_cooldowns:
+            return await newest_run(prefect, letter, rule)
+        if letter.leader is None:
+            return None
+        leader = await asyncio.to_thread(self._inbox.flow_run_of, letter.leader)
+        if leader is None:
+            raise NothingToStart("the alert that this one is attached to has no flow run yet")
+        return leader
 
     async def _deployment(self, prefect: PrefectClient, route: str, rule: AlertRoute) -> UUID:
         now = asyncio.get_running_loop().time()
@@ -242,6 +256,8 @@ def _told(error: Exception) -> str:
     if isinstance(error, httpx.HTTPStatusError):
         fits = " (does the flow take this parameter?)" if _does_not_fit(error) else ""
         return f"Prefect answered {error.response.status_code}{fits}"
+    if isinstance(error, Away):
+        return f"the inbox cannot be reached ({error})"
     if isinstance(error, _AWAY):
         return f"Prefect cannot be reached ({type(error).__name__})"
     return f"no flow run can be made of it ({type(error).__name__})"

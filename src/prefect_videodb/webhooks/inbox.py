@@ -11,12 +11,12 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
 from prefect_videodb.errors import ConfigurationError
+from prefect_videodb.webhooks.mail import Backlog, DeadLetter, Letter, Waiting
 from prefect_videodb.webhooks.rules import Rules
 
 _SCHEMA = """
@@ -52,54 +52,10 @@ _FIRST_REST_S = 30.0
 _LONGEST_REST_S = 3600.0
 
 
-@dataclass(frozen=True, slots=True)
-class Letter:
-    """One alert or lifecycle event, to be made into one flow run."""
-
-    identity: str
-    route: str
-    kind: str
-    told: dict[str, Any]
-    body: bytes
-    cooldown_s: float = 0.0
-    received_at: float = field(default_factory=time.time)
-
-
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
-    """What had a valid token and is of no known shape: kept, so that somebody can look at it."""
-
-    route: str
-    reason: str
-    body: bytes
-    received_at: float = field(default_factory=time.time)
-
-
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """A letter that is not done. One with a `leader` belongs to the run of another letter."""
-
-    seq: int
-    identity: str
-    route: str
-    kind: str
-    told: dict[str, Any]
-    received_at: float
-    leader: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Backlog:
-    """How much waits, since when (unix seconds), what was of no known shape, and what is in the way."""
-
-    waiting: int
-    oldest_at: float | None
-    dead_letters: int
-    troubles: list[str]
-
-
 class Inbox:
     """The inbox in one SQLite file. Several processes may have it open; each method may be called in any thread."""
+
+    keeps_cooldowns = True
 
     def __init__(self, path: Path) -> None:
         """Open the file, or make it.
@@ -138,7 +94,7 @@ class Inbox:
 
     # --- in -----------------------------------------------------------------------------------------------------------
 
-    def put(self, letter: Letter | DeadLetter) -> "Future[bool]":
+    def put(self, letter: Letter | DeadLetter) -> "Future[bool | None]":
         """Keep a letter. When the future is there it is on the disk; it gives whether the letter is a new one."""
         if isinstance(letter, DeadLetter):
             return self._soon(lambda: self._keep_dead(letter))
@@ -256,6 +212,10 @@ class Inbox:
                 self._succeed(identity, heir["identity"])
 
         return self._soon(mark)
+
+    def tidy(self) -> None:
+        """Forget what was done so long ago that it is another alert when it comes again."""
+        self.forget(time.time() - KEEP_S)
 
     def forget(self, before: float) -> "Future[None]":
         """Remove what was done before a moment, in unix seconds. What is not done is never removed."""

@@ -10,7 +10,7 @@ from prefect.exceptions import PrefectException
 
 from prefect_videodb.blocks import AlertWebhook
 from prefect_videodb.errors import ConfigurationError
-from prefect_videodb.webhooks.inbox import Inbox
+from prefect_videodb.webhooks.mail import Mailbox
 from prefect_videodb.webhooks.rules import Rules
 
 _LOOK_EVERY_S = 30.0
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 class KnownRules:
     """The rules, as they are at Prefect; as they were last, while it is away."""
 
-    def __init__(self, inbox: Inbox, webhook: str) -> None:
+    def __init__(self, inbox: Mailbox, webhook: str) -> None:
         """Keep up with the AlertWebhook block of this name."""
         self._inbox = inbox
         self._webhook = webhook
@@ -46,7 +46,7 @@ class KnownRules:
             if self._rules is None:
                 raise ConfigurationError(
                     f"Prefect cannot be asked for the AlertWebhook block {self._webhook!r} ({type(error).__name__}), "
-                    "and this inbox has never seen it: is PREFECT_API_URL right?"
+                    "and this inbox remembers none: is PREFECT_API_URL right?"
                 ) from None
             logger.warning("Prefect is away (%s): going on with what was last known", type(error).__name__)
 

@@ -1,4 +1,4 @@
-"""Look at what an inbox holds: `python -m prefect_videodb.webhooks.letters --inbox FILE`."""
+"""Look at what an inbox holds: `python -m prefect_videodb.webhooks.letters --inbox FILE-OR-URL`."""
 
 import argparse
 import sys
@@ -6,29 +6,33 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from prefect_videodb.errors import ConfigurationError
-from prefect_videodb.webhooks.inbox import Inbox
+from prefect_videodb.webhooks.mail import Away, Mailbox
+from prefect_videodb.webhooks.opening import is_queue, open_inbox
 
 _LONGEST = 2000
 
 
 def main() -> int:
-    """Show what waits and what is of no known shape, or remove some of the latter; return the exit status."""
+    """Show what waits and the dead letters, or remove some of the latter; return the exit status."""
     options = _options()
-    if not options.inbox.is_file():
+    if not is_queue(options.inbox) and not Path(options.inbox).is_file():
         print(f"there is no inbox {options.inbox}", file=sys.stderr)
         return 1
     try:
-        inbox = Inbox(options.inbox)
+        inbox = open_inbox(options.inbox, options.dead_letters)
     except ConfigurationError as error:
         print(error, file=sys.stderr)
         return 1
     try:
         return _remove(inbox, options.remove) if options.remove else _show(inbox)
+    except Away as error:
+        print(f"the inbox cannot be reached ({error})", file=sys.stderr)
+        return 1
     finally:
         inbox.close()
 
 
-def _show(inbox: Inbox) -> int:
+def _show(inbox: Mailbox) -> int:
     backlog = inbox.backlog()
     print(f"{backlog.waiting} waiting" + (f" since {_clock(backlog.oldest_at)}" if backlog.oldest_at else ""))
     for trouble in backlog.troubles:
@@ -41,7 +45,7 @@ def _show(inbox: Inbox) -> int:
     return 0
 
 
-def _remove(inbox: Inbox, numbers: list[int]) -> int:
+def _remove(inbox: Mailbox, numbers: list[int]) -> int:
     unknown = [number for number in numbers if not inbox.remove_dead_letter(number).result()]
     if unknown:
         print(f"there is no dead letter {', '.join(map(str, unknown))}", file=sys.stderr)
@@ -55,8 +59,9 @@ def _clock(moment: float) -> str:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m prefect_videodb.webhooks.letters", description=__doc__)
     parser.add_argument(
-        "--inbox", type=Path, default=Path("videodb-alerts.sqlite"), help="the file (videodb-alerts.sqlite)"
+        "--inbox", default="videodb-alerts.sqlite", help="the file (videodb-alerts.sqlite), or the URL of the queue"
     )
+    parser.add_argument("--dead-letters", metavar="URL", help="the queue of the dead letters, where the inbox is one")
     parser.add_argument("--remove", type=int, nargs="+", metavar="NUMBER", help="remove these dead letters")
     return parser.parse_args()
 

@@ -1,4 +1,4 @@
-"""The way in: an ASGI application that answers when an alert is on the disk.
+"""The way in: an ASGI application that answers when an alert is kept for good.
 
 It stands alone or is mounted in an application of the user's own. It uses no web framework: it has one route, and what
 it refuses it refuses before it has read a body.
@@ -15,8 +15,8 @@ from typing import Any
 
 from prefect_videodb.webhooks.alert import Alert, identity
 from prefect_videodb.webhooks.decode import LifecycleEvent, Malformed, Unknown, decode
-from prefect_videodb.webhooks.inbox import DeadLetter, Inbox, Letter
 from prefect_videodb.webhooks.lifecycle import identity_of_stage
+from prefect_videodb.webhooks.mail import Away, DeadLetter, Letter, Mailbox, TooLong
 from prefect_videodb.webhooks.rules import Rules
 
 Scope = MutableMapping[str, Any]
@@ -24,9 +24,9 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 PATH = "videodb"
-_ADDRESS = re.compile(
-    rf"/{PATH}/(?P<route>[A-Za-z0-9][A-Za-z0-9._-]{{0,63}})/(?P<token>[^/]{{1,256}})(/(?P<run>[0-9a-f-]{{36}}))?"
-)
+ROUTE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+RUN = re.compile(r"[0-9a-f-]{36}")
+_ADDRESS = re.compile(rf"/{PATH}/(?P<route>{ROUTE.pattern})/(?P<token>[^/]{{1,256}})(/(?P<run>{RUN.pattern}))?")
 _HEALTH = re.compile(r"/healthz(/(?P<token>[^/]{1,256}))?")
 # The longest alert ever seen had a few thousand bytes.
 _LONGEST_BODY = 256 * 1024
@@ -72,10 +72,12 @@ class Receiver:
     Args:
         inbox: where alerts are kept.
         rules: gives the rules as they are now.
-        on_letter: called when something new is on the disk.
+        on_letter: called when something new is kept.
     """
 
-    def __init__(self, inbox: Inbox, rules: Callable[[], Rules], on_letter: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, inbox: Mailbox, rules: Callable[[], Rules], on_letter: Callable[[], None] = lambda: None
+    ) -> None:
         self._inbox = inbox
         self._rules = rules
         self._on_letter = on_letter
@@ -102,7 +104,7 @@ class Receiver:
             return
         except _Gone:
             return
-        if is_new:
+        if is_new is not False:  # None: the inbox cannot tell
             self._on_letter()
         await _answer(send, 200, {"accepted": True, "new": is_new})
 
@@ -110,8 +112,13 @@ class Receiver:
         """Tell how much waits; with a valid token also why, which names routes and deployments."""
         if token is not None and not self._rules().admits(token):
             raise Refused(401, "unauthorized")
-        backlog = await asyncio.to_thread(self._inbox.backlog)
-        oldest_s = round(max(0.0, time.time() - backlog.oldest_at), 1) if backlog.oldest_at else 0.0
+        try:
+            backlog = await asyncio.to_thread(self._inbox.backlog)
+        except Away as error:
+            raise Refused(503, f"the inbox cannot be reached ({error})", _LATER) from None
+        told_s = round(max(0.0, time.time() - backlog.oldest_at), 1) if backlog.oldest_at else None
+        # Null where something waits and the inbox cannot tell since when.
+        oldest_s = told_s if backlog.waiting else 0.0
         told = {"waiting": backlog.waiting, "oldest_waits_s": oldest_s, "dead_letters": backlog.dead_letters}
         return told if token is None else told | {"troubles": backlog.troubles}
 
@@ -133,7 +140,7 @@ class Receiver:
             logger.warning("Route %s was sent what is not known; it is kept as a dead letter", route)
             return DeadLetter(route, str(unknown), body)
         told.flow_run_id = found["run"]
-        return _kept(told, route, body, rules.of(route).cooldown_s)
+        return kept(told, route, body, rules.of(route).cooldown_s)
 
     def _within_rate(self, route: str, rules: Rules) -> None:
         per_minute = rules.of(route).per_minute
@@ -143,15 +150,18 @@ class Receiver:
         if wait_s:
             raise Refused(429, "too many alerts", {"retry-after": str(int(wait_s) + 1)})
 
-    async def _keep(self, letter: Letter | DeadLetter) -> bool:
+    async def _keep(self, letter: Letter | DeadLetter) -> bool | None:
         try:
             return await asyncio.wrap_future(self._inbox.put(letter))
+        except TooLong as error:
+            raise Refused(413, str(error)) from None
         except Exception as error:
             logger.exception("An alert could not be kept: it is answered 503, to be sent again")
             raise Refused(503, "cannot be kept now, send it again", _LATER) from error
 
 
-def _kept(told: Alert | LifecycleEvent, route: str, body: bytes, cooldown_s: float) -> Letter | DeadLetter:
+def kept(told: Alert | LifecycleEvent, route: str, body: bytes, cooldown_s: float = 0.0) -> Letter | DeadLetter:
+    """Make the letter of an alert or stage; a dead one where it cannot be written down."""
     try:
         return letter_of(told, route, body, cooldown_s)
     except (ValueError, RecursionError):  # nested too deeply, or circular for whoever writes it down

@@ -8,7 +8,6 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import uvicorn
@@ -16,8 +15,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from prefect_videodb.errors import ConfigurationError
 from prefect_videodb.webhooks.dispatch import Dispatcher
-from prefect_videodb.webhooks.inbox import Inbox
 from prefect_videodb.webhooks.known import KnownRules
+from prefect_videodb.webhooks.mail import Mailbox
+from prefect_videodb.webhooks.opening import open_inbox
 from prefect_videodb.webhooks.receiver import PATH, Receiver
 
 Part = Literal["receiver", "dispatcher"]
@@ -33,14 +33,16 @@ class Service:
 
     Attributes:
         webhook: the name of the AlertWebhook block.
-        inbox: the file in which alerts are kept.
+        inbox: where alerts are kept: a file, or the URL of a FIFO queue of SQS.
+        dead_letters: the URL of a second one, for what no run can be made of; only with a queue.
         host: where to listen.
         port: the same; 0 for any that is free.
         only: one of the two parts; both where it is None. Several processes may share an inbox.
     """
 
     webhook: str
-    inbox: Path
+    inbox: str
+    dead_letters: str | None = None
     host: str = "127.0.0.1"
     port: int = 8480
     only: Part | None = None
@@ -52,13 +54,13 @@ class Service:
             ConfigurationError: the block, the inbox or the port cannot be used; the message says why.
         """
         _raise_file_limit()
-        inbox = Inbox(self.inbox)
+        inbox = open_inbox(self.inbox, self.dead_letters)
         try:
             asyncio.run(self._serve(inbox))
         finally:
             inbox.close()
 
-    async def _serve(self, inbox: Inbox) -> None:
+    async def _serve(self, inbox: Mailbox) -> None:
         known = KnownRules(inbox, self.webhook)
         await known.begin()
         ended = asyncio.Event()

@@ -1,0 +1,143 @@
+"""What the receiver and the dispatcher hand each other, and what keeps it in between.
+
+A mailbox takes letters for good before it says so, and gives them out route by route, in order, until it is told that
+they are done. There are two: a file (`inbox`), for one machine, and a queue of AWS SQS (`sqs`), for several.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from prefect_videodb.webhooks.rules import Rules
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """One alert or lifecycle event, to be made into one flow run."""
+
+    identity: str
+    route: str
+    kind: str
+    told: dict[str, Any]
+    body: bytes
+    cooldown_s: float = 0.0
+    received_at: float = field(default_factory=time.time)
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """What had a valid token and is of no known shape: kept, so that somebody can look at it."""
+
+    route: str
+    reason: str
+    body: bytes
+    received_at: float = field(default_factory=time.time)
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A letter that is not done. One with a `leader` belongs to the run of another letter."""
+
+    seq: int
+    identity: str
+    route: str
+    kind: str
+    told: dict[str, Any]
+    received_at: float
+    leader: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """How much waits, since when (unix seconds; None when nothing does, or it cannot be told), what is in the way."""
+
+    waiting: int
+    oldest_at: float | None
+    dead_letters: int
+    troubles: list[str]
+
+
+class Away(OSError):
+    """The mailbox cannot be reached, or does not answer as it should. It may later."""
+
+
+class TooLong(ValueError):
+    """A letter is longer than the mailbox takes. It never fits: sending it again is of no use."""
+
+
+class Mailbox(Protocol):
+    """Keeps letters. Each method may be called in any thread; each may raise `Away`, as may the futures.
+
+    Attributes:
+        keeps_cooldowns: whether letters come out with the `leader` that they are attached to. Where it is not so, the
+            dispatcher asks Prefect for the newest run of the route.
+    """
+
+    keeps_cooldowns: bool
+
+    def put(self, letter: Letter | DeadLetter) -> "Future[bool | None]":
+        """Keep a letter. When the future is there it is kept for good.
+
+        It gives whether the letter is a new one, None where that cannot be told; it raises TooLong for what never fits.
+        """
+        ...
+
+    def routes(self) -> list[str]:
+        """Give the routes for which something waits that is to be tried now."""
+        ...
+
+    def waiting(self, route: str, most: int) -> list[Waiting]:
+        """Give what waits for a route and is to be tried now, in order. It may be asked for again until it is done."""
+        ...
+
+    def version(self) -> int:
+        """Give a number that changes when something came that this process has not put there. Cheap: it is polled."""
+        ...
+
+    def flow_run_of(self, identity: str) -> str | None:
+        """Give the flow run of a letter that is the `leader` of another; None before there is one."""
+        ...
+
+    def done(self, seqs: Sequence[tuple[int, str]]) -> "Future[None]":
+        """Take note that letters have their flow runs: they are not given out again."""
+        ...
+
+    def in_trouble(self, seq: int, trouble: str) -> "Future[None]":
+        """Take note of why a letter waits: it is given out again, before all that came after it by the same route."""
+        ...
+
+    def refused(self, seq: int, trouble: str) -> "Future[None]":
+        """Take note that no run can be made of what a letter holds: it is kept, and holds up no other."""
+        ...
+
+    def tidy(self) -> None:
+        """Remove what is of no use any more; called once an hour."""
+        ...
+
+    def backlog(self) -> Backlog:
+        """Tell how much waits."""
+        ...
+
+    def dead_letters(self, most: int = 1000) -> list[tuple[int, DeadLetter]]:
+        """Give what no run can be made of, with the numbers by which it is removed."""
+        ...
+
+    def remove_dead_letter(self, seq: int) -> "Future[bool]":
+        """Remove one of them; gives whether there was such a one."""
+        ...
+
+    def keep_rules(self, rules: Rules) -> None:
+        """Take note of what is gone by from now on."""
+        ...
+
+    def rules(self) -> Rules | None:
+        """Give what a process that was here before went by; None when that is not known."""
+        ...
+
+    def close(self) -> None:
+        """Finish what was begun, and let go of the rest."""
+        ...
