@@ -218,7 +218,9 @@ def automate(deployment: str) -> None:
     from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 
     trigger = EventTrigger(expect={"bench.alert"}, posture=Posture.Reactive, threshold=1)
-    action = RunDeployment(deployment_id=deployment, parameters={"alert": {}})
+    action = RunDeployment(
+        source="selected", deployment_id=UUID(deployment), parameters={"alert": {}}, job_variables=None
+    )
     with get_client(sync_client=True) as client:
         automation = AutomationCore(name="bench", trigger=trigger, actions=[action])
         body = automation.model_dump(mode="json", exclude_unset=True)
