@@ -16,7 +16,15 @@ def main() -> int:
     for chatty in ("httpx", "botocore"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     only = cast("Part | None", options.only)
-    service = Service(options.webhook, options.inbox, options.dead_letters, options.host, options.port, only)
+    service = Service(
+        options.webhook,
+        options.inbox,
+        options.dead_letters,
+        host=options.host,
+        port=options.port,
+        shares_port=options.share_port,
+        only=only,
+    )
     try:
         service.run()
     except ConfigurationError as error:
@@ -37,6 +45,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--dead-letters", metavar="URL", help="a second FIFO queue, for what no run can be made of")
     parser.add_argument("--host", default="127.0.0.1", help="where to listen (127.0.0.1; 0.0.0.0 in a container)")
     parser.add_argument("--port", type=int, default=8480, help="the same (8480; 0: any that is free)")
+    parser.add_argument(
+        "--share-port", action="store_true", help="let other receivers listen at the same port: each uses one core"
+    )
     parser.add_argument(
         "--only",
         choices=["receiver", "dispatcher"],

@@ -37,6 +37,7 @@ class Service:
         dead_letters: the URL of a second one, for what no run can be made of; only with a queue.
         host: where to listen.
         port: the same; 0 for any that is free.
+        shares_port: whether other receivers may listen at the same port; the system spreads the connections over them.
         only: one of the two parts; both where it is None. Several processes may share an inbox.
     """
 
@@ -45,6 +46,7 @@ class Service:
     dead_letters: str | None = None
     host: str = "127.0.0.1"
     port: int = 8480
+    shares_port: bool = False
     only: Part | None = None
 
     def run(self) -> None:
@@ -81,7 +83,7 @@ class Service:
         await asyncio.gather(*parts)
 
     async def _listen(self, receiver: Receiver, ended: asyncio.Event) -> None:
-        sock = _bound(self.host, self.port)
+        sock = _bound(self.host, self.port, shared=self.shares_port)
         config = uvicorn.Config(
             receiver,
             http=_Impatient,
@@ -120,10 +122,11 @@ class _Impatient(H11Protocol):
         self._wait_for_head()
 
     def data_received(self, data: bytes) -> None:
-        if self._timer is None:
-            self._wait_for_head()
         super().data_received(data)
-        if self._is_answering() and self._timer is not None:
+        if not self._is_answering():
+            if self._timer is None:
+                self._wait_for_head()
+        elif self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
@@ -144,9 +147,9 @@ class _Impatient(H11Protocol):
         return self.cycle is not None and not self.cycle.response_complete
 
 
-def _bound(host: str, port: int) -> socket.socket:
+def _bound(host: str, port: int, *, shared: bool) -> socket.socket:
     try:
-        return socket.create_server((host, port), backlog=2048, reuse_port=False)
+        return socket.create_server((host, port), backlog=2048, reuse_port=shared)
     except OSError as error:
         raise ConfigurationError(f"nothing can listen at {host}:{port}: {error.strerror}") from error
 
