@@ -36,10 +36,11 @@ check: $(VENV)/.dev
 	$(BIN)/basedpyright
 
 # What the suite does in small, in full: ten thousand alerts while everything is killed at random,
-# and a recording killed between any two of its outside effects.
+# a recording killed between any two of its outside effects, and a thousand recordings that wait at the same time.
 soak: $(VENV)/.dev
 	VIDEODB_ALERTS=10000 $(BIN)/python -m pytest -n 0 -v tests/webhooks/test_kills.py
 	VIDEODB_SOAK=yes $(BIN)/python -m pytest -n 0 -v tests/flows/test_kill_matrix.py
+	VIDEODB_PARKED=1000 $(BIN)/python -m pytest -n 0 -v tests/flows/test_many_parked.py
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format .

@@ -1,20 +1,12 @@
 """Give a recording that is under way another end, or end it now."""
 
-from datetime import UTC, datetime
 from uuid import UUID
 
 from prefect import flow
-from prefect.client.orchestration import get_client
-from prefect.exceptions import ObjectNotFound
 from pydantic import AwareDatetime
 
-from prefect_videodb._logging import get_logger
-from prefect_videodb.errors import ConfigurationError
-from prefect_videodb.recording.inputs import LONGEST
-from prefect_videodb.recording.memory import label, planned_window, remembered
+from prefect_videodb.recording.changing import set_recording_end
 from prefect_videodb.recording.models import Window
-from prefect_videodb.recording.parking import is_parked, schedule
-from prefect_videodb.recording.text import clock
 
 
 @flow(name="change-recording")
@@ -34,23 +26,4 @@ def change_recording(flow_run_id: UUID, end_time: AwareDatetime | None = None) -
     Raises:
         ConfigurationError: there is no such recording, it is over, or it would be too long.
     """
-    now = datetime.now(UTC)
-    with get_client(sync_client=True) as client:
-        try:
-            run = client.read_flow_run(flow_run_id)
-        except ObjectNotFound:
-            raise ConfigurationError(f"there is no flow run {flow_run_id}") from None
-        window = planned_window(remembered(run))
-        if window is None:
-            raise ConfigurationError(f"{run.name} is not recording: it has no planned end yet, or is no recording")
-        if window.end <= now or run.state is None or run.state.is_final():
-            raise ConfigurationError(f"{run.name} is over since {clock(window.end)}")
-        end = max(now, end_time.astimezone(UTC)) if end_time else now
-        if end - window.start > LONGEST:
-            raise ConfigurationError(f"a recording lasts at most {LONGEST}")
-        # Written down first: whoever executes the run from now on reads it.
-        client.update_flow_run_labels(run.id, label(window_end=end.isoformat()))
-        if is_parked(run):
-            schedule(client, run.id, end, f"Recording until {clock(end)}")
-    get_logger().info("%s records until %s", run.name, clock(end))
-    return Window(start=window.start, end=end)
+    return set_recording_end(flow_run_id, end_time)

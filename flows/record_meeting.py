@@ -15,12 +15,14 @@ from prefect_videodb._logging import get_logger
 from prefect_videodb.blocks import RTStreamSource, VideoDBCredentials
 from prefect_videodb.client.models import Export
 from prefect_videodb.errors import SourceError
+from prefect_videodb.recording.archive import archive_videos
 from prefect_videodb.recording.crashes import goes_on, will_go_on
 from prefect_videodb.recording.endings import is_exported_when_cancelled, request_export
 from prefect_videodb.recording.inputs import (
     LONGEST,
     Plan,
     can_be_loaded,
+    load_archive,
     load_credentials,
     load_source,
     no_inline_block,
@@ -29,7 +31,7 @@ from prefect_videodb.recording.memory import Memory
 from prefect_videodb.recording.models import Hit, Links, MeetingRecording, RecordingOptions, Window
 from prefect_videodb.recording.orphans import RECORD_MEETING
 from prefect_videodb.recording.ownership import Custody, stop_streams_of, stopping, stream_name, streams_of
-from prefect_videodb.recording.parking import LEAST, park
+from prefect_videodb.recording.parking import LEAST, park, show
 from prefect_videodb.recording.parts import began_last, earlier_parts, gaps, remember_part
 from prefect_videodb.recording.report import publish
 from prefect_videodb.recording.shots import as_shots, clip_parts, hits, in_order_of_time
@@ -107,9 +109,10 @@ def record_meeting(
 ) -> MeetingRecording:
     """Record a meeting and find what matters in it.
 
-    Connects the source, records until the end, stops, exports a permanent video, indexes the spoken words, searches
-    them and compiles the hits into a clip. However it ends, the stream is stopped. A second execution of the same run
-    finds what the first one did and goes on from there. Finding nothing, and hearing nothing, are results.
+    Connects the source, records until the end, stops, exports a permanent video, copies it into an archive where one is
+    named, indexes the spoken words, searches them and compiles the hits into a clip. However it ends, the stream is
+    stopped. A second execution of the same run finds what the first one did and goes on from there. Finding nothing,
+    and hearing nothing, are results.
 
     Args:
         source: What to record: an RTStreamSource block, its name, or a URL without a password or stream key.
@@ -181,6 +184,8 @@ def _connect(run: _Run, plan: Plan, custody: Custody) -> str:
                 wait_for_room(run.account, run.options.most_streams, run.options.start_timeout_s)
             now = datetime.now(UTC)
             plan.window(now)  # a meeting that is over is refused before anything is billed
+            if run.options.archive:
+                load_archive(run.options.archive)  # so is an archive that is not there
             run.memory.remember(asked_at=now.isoformat())
         _keep_window(run, plan, began)
         custody.may_run = True
@@ -231,11 +236,17 @@ def _record(run: _Run, plan: Plan, rtstream_id: str) -> Window:
 
 def _wait_out(run: _Run, window: Window, title: str, rtstream_id: str) -> str | None:
     """Wait for the end: parked in Prefect where that can be. Gives the stream's status when that cut the wait short."""
-    if run.parks and window.end - datetime.now(UTC) >= LEAST:
-        park(run.memory, run.id, window, title)
+
+    def park_where_that_can_be(window: Window) -> None:
+        if run.parks and window.end - datetime.now(UTC) >= LEAST:
+            park(run.memory, run.id, window, title)
+
+    if run.parks:
+        show(window, title)
+        park_where_that_can_be(window)
     watch = Watch(run.account, rtstream_id)
     with run.steps.step("record"):
-        wait_out(window, title, watch.is_lost, run.planned_end)
+        wait_out(window, title, watch.is_lost, run.planned_end, park_where_that_can_be)
     return watch.lost_as
 
 
@@ -283,6 +294,9 @@ def _harvest(run: _Run, plan: Plan, rtstream_id: str, window: Window, queries: l
     """Make of the stopped stream what the recording leaves behind."""
     recording = _export(run, plan.title, rtstream_id, window)
     recording.ended_early = run.memory.recall("ended_early") is not None
+    if run.options.archive:
+        with run.steps.step("archive"):
+            archive_videos(run.account, run.options, recording, run.source.media_types)
     try:
         if "video" in run.source.media_types:  # there is no spoken-word index of a recording that is only sound
             _search(run, recording, [query for query in map(one_line, queries) if query])

@@ -15,6 +15,7 @@ from prefect.states import Crashed
 from pydantic import BaseModel, BeforeValidator, Field
 
 from prefect_videodb._logging import get_logger
+from prefect_videodb.archiving.models import ARCHIVE_RECORDING
 from prefect_videodb.blocks import VideoDBCredentials
 from prefect_videodb.client import Client, streams
 from prefect_videodb.errors import NotFound, VideoDBError
@@ -104,7 +105,7 @@ def stop_orphaned_streams(
 
 def _revive(prefect: SyncPrefectClient, now: datetime) -> None:
     """Schedule again what is said to be executed and is not: its worker was killed with it, so nobody noticed."""
-    for run, reason in silent_runs(prefect, [RECORD_MEETING, WATCH_STREAM, FOLLOW_UP_ALERT], now):
+    for run, reason in silent_runs(prefect, [RECORD_MEETING, WATCH_STREAM, FOLLOW_UP_ALERT, ARCHIVE_RECORDING], now):
         get_logger().warning("Run %s is executed by nobody: %s", run.name, reason)
         try:
             if may_go_on(run):

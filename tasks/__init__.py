@@ -11,6 +11,7 @@ from prefect_videodb.tasks.alerts import (
     list_alerts,
     list_events,
 )
+from prefect_videodb.tasks.archive import archive_video
 from prefect_videodb.tasks.collection import create_collection, get_collection, list_collections
 from prefect_videodb.tasks.indexes import (
     ensure_scene_index,
@@ -108,6 +109,7 @@ from prefect_videodb.tasks.websocket import connect_websocket, receive_frames
 __all__ = [
     "aggregate_collection",
     "aggregate_video",
+    "archive_video",
     "ask_collection",
     "ask_video",
     "check_usage",

@@ -16,7 +16,7 @@ from prefect_videodb import RTStreamSource, VideoDBCredentials
 from prefect_videodb.client import Client, streams
 from prefect_videodb.client.models import RTStream
 from prefect_videodb.local_server import LocalServer
-from prefect_videodb.recording.inputs import load_credentials
+from prefect_videodb.recording.inputs import load_archive, load_credentials
 from prefect_videodb.recording.ownership import stream_name
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -57,6 +57,14 @@ def test_blocks_are_saved_as_shown(prefect_api: str) -> None:
     assert prefect_api
     _run('VideoDBCredentials(api_key="sk-…")')
     assert load_credentials("default").has_key()
+
+
+def test_an_archive_is_saved_as_shown(prefect_api: str) -> None:
+    assert prefect_api
+    page = (ROOT / "docs" / "archiving.md").read_text(encoding="utf-8")
+    example = re.findall(r"```python\n(.*?)```", page, re.DOTALL)[0]
+    exec(compile(example, "archiving.md", "exec"), {"__name__": "example"})  # noqa: S102 - the project's own page
+    assert load_archive("default").bucket == "recordings"
 
 
 @pytest.mark.usefixtures("blocks")

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 from prefect_videodb._version import __version__
 
 if TYPE_CHECKING:
-    from prefect_videodb.blocks import AlertWebhook, RTStreamSource, VideoDBCredentials
+    from prefect_videodb.blocks import AlertWebhook, RecordingArchive, RTStreamSource, VideoDBCredentials
 
-__all__ = ["AlertWebhook", "RTStreamSource", "VideoDBCredentials", "__version__"]
+_BLOCKS = frozenset({"AlertWebhook", "RTStreamSource", "RecordingArchive", "VideoDBCredentials"})
+__all__ = ["AlertWebhook", "RTStreamSource", "RecordingArchive", "VideoDBCredentials", "__version__"]
 
 
 def __getattr__(name: str) -> Any:
-    if name in {"AlertWebhook", "RTStreamSource", "VideoDBCredentials"}:
+    if name in _BLOCKS:
         return getattr(importlib.import_module("prefect_videodb.blocks"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

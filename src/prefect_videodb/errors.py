@@ -19,6 +19,12 @@
     │   │   └── NoSpokenWords   silence: there is nothing to index
     │   └── JobFailed           a long job ended without success
     ├── SourceError             the live source cannot be ingested, or delivered nothing: look at the source
+    ├── StorageError            the user's own store did not do what was asked of it
+    │   ├── StorageDenied       401, 403: fix the access key, or what it may do
+    │   ├── BucketNotFound      404: fix the bucket's name, or make the bucket
+    │   ├── StorageFull         413, 507, a quota: make room
+    │   ├── StorageUnavailable  not reached, 429, 5xx: try later
+    │   └── CopyDamaged         what lies in the store is not what was sent
     ├── JobUnfinished           a long job outlived one wait: keep waiting, `job` resumes it
     └── UnexpectedAnswer        the answer cannot be read; `raw` holds it
 
@@ -127,6 +133,30 @@ class JobFailed(ServiceError):
 
 class SourceError(VideoDBError):
     """The live source cannot be ingested, or delivered nothing to keep."""
+
+
+class StorageError(VideoDBError):
+    """The user's own store did not do what was asked of it. The video at VideoDB is as it was."""
+
+
+class StorageDenied(StorageError):
+    """The store refused the access key, or what it was asked to do."""
+
+
+class BucketNotFound(StorageError):
+    """The store has no bucket of this name."""
+
+
+class StorageFull(StorageError):
+    """The store has no room, or a quota is used up."""
+
+
+class StorageUnavailable(StorageError):
+    """The store could not be reached, or failed."""
+
+
+class CopyDamaged(StorageError):
+    """What lies in the store is not what was sent."""
 
 
 class JobUnfinished(VideoDBError):

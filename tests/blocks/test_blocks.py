@@ -7,11 +7,11 @@ from prefect.blocks.core import Block
 from prefect.testing.standard_test_suites.blocks import BlockStandardTestSuite
 from pydantic import SecretStr, ValidationError
 
-from prefect_videodb.blocks import RTStreamSource, VideoDBCredentials
+from prefect_videodb.blocks import RecordingArchive, RTStreamSource, VideoDBCredentials
 from prefect_videodb.client import AsyncClient, Client
 from prefect_videodb.errors import ConfigurationError
 
-BLOCKS = (VideoDBCredentials, RTStreamSource)
+BLOCKS = (VideoDBCredentials, RTStreamSource, RecordingArchive)
 
 
 @pytest.mark.parametrize("block", BLOCKS)
@@ -94,3 +94,56 @@ def test_a_saved_block_comes_back_whole_and_the_server_shows_no_secret(prefect_a
     shown = httpx.post(f"{prefect_api}/block_documents/filter", json={}).json()
     assert "blocks-room" in json.dumps(shown)
     assert "hunter22" not in json.dumps(shown)
+
+
+ENDPOINTS = [
+    "s3.example",
+    "ftp://s3.example",
+    "https://",
+    "https://key:hunter22@s3.example",
+    "https://h/?k=hunter22",
+    "https://h:x",
+]
+
+
+@pytest.mark.parametrize("endpoint_url", ENDPOINTS)
+def test_an_archives_endpoint_that_leads_nowhere_or_holds_a_key_is_refused_and_not_shown(endpoint_url: str) -> None:
+    with pytest.raises(ValidationError, match="keys belong into their own fields") as refusal:
+        RecordingArchive(bucket="recordings", endpoint_url=endpoint_url)
+    assert "hunter22" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"bucket": "s3://recordings"}, "no URL, no slash"),
+        ({"bucket": "a/b"}, "no URL, no slash"),
+        ({"bucket": "recordings", "prefix": "a//b"}, "a path like meetings/2026"),
+        ({"bucket": "recordings", "prefix": "../b"}, "a path like meetings/2026"),
+        ({"bucket": "recordings", "access_key_id": "hunter22"}, "belong together"),
+        ({"bucket": "recordings", "secret_access_key": "hunter22"}, "belong together"),
+    ],
+)
+def test_an_archive_that_cannot_be_is_refused_with_what_to_give(fields: dict[str, str], told: str) -> None:
+    with pytest.raises(ValidationError, match=told) as refusal:
+        RecordingArchive.model_validate(fields)
+    assert "hunter22" not in str(refusal.value)
+
+
+def test_an_archive_is_asked_as_its_fields_say_and_shows_no_key() -> None:
+    archive = RecordingArchive(
+        bucket="recordings",
+        prefix="/meetings/",
+        endpoint_url=" https://s3.example:9000/ ",
+        access_key_id=SecretStr("AKIA-hunter22"),
+        secret_access_key=SecretStr("hunter22-secret"),
+    )
+    assert (archive.prefix, archive.endpoint_url) == ("meetings", "https://s3.example:9000")
+    assert "hunter22" not in repr(archive) + archive.model_dump_json()
+    client = archive.get_client()
+    assert client.meta.endpoint_url == "https://s3.example:9000"
+    link = client.generate_presigned_url("get_object", {"Bucket": "recordings", "Key": "x"})
+    assert link.startswith("https://s3.example:9000/recordings/x?")  # the bucket in the path
+    client.close()
+    with pytest.raises(ConfigurationError, match="region"):
+        RecordingArchive(bucket="recordings", region="not a region!").get_client()

@@ -15,6 +15,7 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.deployments import run_deployment
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Scheduled
 from pydantic import SecretStr
 
@@ -22,12 +23,30 @@ from prefect_videodb.blocks import RTStreamSource, VideoDBCredentials
 from prefect_videodb.local_server import LocalServer
 from prefect_videodb.recording.models import MeetingRecording
 from tests.support.faulty_proxy import FaultyProxy
+from tests.support.postgres import running_postgres
+from tests.support.prefect_server import running_prefect_server
 from tests.support.processes import stopped, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
-# Hundreds of executions: `make soak`.
-collect_ignore = [] if os.environ.get("VIDEODB_SOAK") else ["test_kill_matrix.py"]
 KEY = "sk-flows-0123456789"
+
+
+@pytest.fixture(scope="module")
+def busy_prefect_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Give the API of a Prefect server on PostgreSQL: on SQLite it refuses or delays what many do at the same time."""
+    with (
+        running_postgres() as database,
+        running_prefect_server(tmp_path_factory.mktemp("prefect"), database=database) as server,
+    ):
+        yield server.url
+
+
+@pytest.fixture
+def busy_prefect_api(busy_prefect_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Work against that server, in this process and in those that it starts."""
+    monkeypatch.setenv("PREFECT_API_URL", busy_prefect_url)
+    with temporary_settings({PREFECT_API_URL: busy_prefect_url}):
+        yield busy_prefect_url
 
 
 @pytest.fixture(scope="session")

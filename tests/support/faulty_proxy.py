@@ -12,9 +12,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Literal
 from urllib.parse import urlsplit
 
-Fault = Literal["cut before", "cut after", "hang after", "kill before", "kill after"]
+Fault = Literal["cut before", "cut within", "cut after", "hang after", "kill before", "kill after"]
 _SERVICE_FAILED = 500
-_KEPT = {"content-type", "content-encoding"}
+_KEPT = {"content-type", "content-encoding", "content-range", "accept-ranges", "etag", "last-modified", "location"}
 
 
 @dataclass
@@ -24,9 +24,10 @@ class Rule:
     Attributes:
         method: HTTP method.
         path: a regular expression that the path with its query holds.
-        fault: `cut before` the request reached the service; `cut after` it did and before the answer; `hang after`
-            it did, for five seconds, and then cut; `kill before` and `kill after` do so as the cuts do, and call
-            `kill` first; or an HTTP status to answer instead of passing the request on.
+        fault: `cut before` the request reached the service; `cut after` it did and before the answer; `cut within`
+            the answer, after half of its body; `hang after` it did, for five seconds, and then cut; `kill before` and
+            `kill after` do so as the cuts do, and call `kill` first; or an HTTP status to answer instead of passing
+            the request on.
         times: how many requests it happens to.
         headers: sent with a status.
         skip: how many requests that match pass before it happens.
@@ -70,7 +71,8 @@ class FaultyProxy:
             def do_any(self) -> None:
                 proxy.handle(self)
 
-            do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_any  # noqa: N815 - the names that the base class looks up
+            do_GET = do_HEAD = do_POST = do_any  # noqa: N815 - the names that the base class looks up
+            do_PUT = do_PATCH = do_DELETE = do_any  # noqa: N815 - the same
 
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as the base class has it
                 """Requests are in `seen`."""
@@ -113,6 +115,8 @@ class FaultyProxy:
                 self._failed.add(this)
         if rule is not None and rule.fault == "hang after":
             time.sleep(5.0)
+        if rule is not None and rule.fault == "cut within":
+            _answer(request, status, {**headers, "content-length": str(len(answer))}, answer[: len(answer) // 2])
         if rule is not None:
             if rule.kill:
                 rule.kill()
@@ -142,9 +146,14 @@ class FaultyProxy:
         connection = http.client.HTTPConnection(self.target.hostname or "", self.target.port, timeout=120)
         try:
             headers = {name: value for name, value in request.headers.items() if name.lower() != "connection"}
-            connection.request(request.command, request.path, body=body or None, headers=headers)
+            if "100-continue" in request.headers.get("expect", ""):
+                _ask_first(connection, request, headers, body)
+            else:
+                connection.request(request.command, request.path, body=body or None, headers=headers)
             answer = connection.getresponse()
-            kept = {name: value for name, value in answer.getheaders() if name.lower() in _KEPT}
+            kept = {name.lower(): value for name, value in answer.getheaders() if name.lower() in _KEPT}
+            if request.command == "HEAD":
+                kept["content-length"] = answer.headers["content-length"]
             return answer.status, kept, answer.read()
         finally:
             connection.close()
@@ -158,6 +167,18 @@ class FaultyProxy:
             back.start()
             _copy(request.connection, service)
             back.join()
+
+
+def _ask_first(
+    connection: http.client.HTTPConnection, request: BaseHTTPRequestHandler, headers: dict[str, str], body: bytes
+) -> None:
+    """Send the body only to a service that says that it wants it: one that refuses closes the connection upon it."""
+    connection.putrequest(request.command, request.path, skip_host=True, skip_accept_encoding=True)
+    for name, value in headers.items():
+        connection.putheader(name, value)
+    connection.endheaders()
+    if b" 100 " in connection.sock.recv(16, socket.MSG_PEEK):
+        connection.send(body)
 
 
 def _copy(source: socket.socket, target: socket.socket) -> None:
@@ -174,7 +195,8 @@ def _answer(request: BaseHTTPRequestHandler, status: int, headers: dict[str, str
     request.send_response(status)
     for name, value in headers.items():
         request.send_header(name, value)
-    request.send_header("content-length", str(len(body)))
+    if "content-length" not in headers:
+        request.send_header("content-length", str(len(body)))
     try:
         request.end_headers()
         request.wfile.write(body)

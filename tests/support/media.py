@@ -1,11 +1,27 @@
 """Media that tests make for themselves."""
 
+import os
 from pathlib import Path
 
 import av
 
 _RATE = 30
 _SOUND_RATE = 48_000
+
+
+def make_still(target: Path, seconds: int = 30) -> Path:
+    """Make a small grey picture a second, without sound: hundreds of recordings of it cost little."""
+    with av.open(str(target), "w") as out:
+        video = out.add_stream("libx264", rate=1, options={"preset": "ultrafast", "g": "1", "bf": "0"})
+        video.width, video.height, video.pix_fmt = 64, 36, "yuv420p"
+        grey = av.VideoFrame(64, 36, "yuv420p")
+        for plane in grey.planes:
+            plane.update(b"\x80" * plane.buffer_size)
+        for index in range(seconds):
+            grey.pts = index
+            out.mux(video.encode(grey))
+        out.mux(video.encode(None))
+    return target
 
 
 def make_silence(target: Path, seconds: int = 60) -> Path:
@@ -26,4 +42,20 @@ def make_silence(target: Path, seconds: int = 60) -> Path:
             out.mux(audio.encode(sound))
         out.mux(video.encode(None))
         out.mux(audio.encode(None))
+    return target
+
+
+def make_noise(target: Path, frames: int = 70) -> Path:
+    """Make a picture of noise, hardly compressed: about a third of a megabyte for each frame."""
+    with av.open(str(target), "w") as out:
+        options = {"preset": "ultrafast", "g": str(_RATE), "bf": "0", "qp": "1"}
+        video = out.add_stream("libx264", rate=_RATE, options=options)
+        video.width, video.height, video.pix_fmt = 640, 360, "yuv420p"
+        noise = av.VideoFrame(640, 360, "yuv420p")
+        for index in range(frames):
+            for plane in noise.planes:
+                plane.update(os.urandom(plane.buffer_size))
+            noise.pts = index
+            out.mux(video.encode(noise))
+        out.mux(video.encode(None))
     return target

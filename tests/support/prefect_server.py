@@ -26,12 +26,14 @@ class PrefectServer:
 
 
 @contextmanager
-def running_prefect_server(home: Path, port: int | None = None) -> Iterator[PrefectServer]:
-    """Run a Prefect server that keeps its database, `prefect.db`, in `home`. It may be killed meanwhile."""
+def running_prefect_server(home: Path, port: int | None = None, database: str | None = None) -> Iterator[PrefectServer]:
+    """Run a Prefect server; it may be killed meanwhile. Its database is `prefect.db` in `home`, or one with a URL."""
     port = port or free_port()
     url = f"http://127.0.0.1:{port}/api"
     log = home / "server.log"
     environment = os.environ | {"PREFECT_HOME": str(home), "PREFECT_API_URL": url}
+    if database:
+        environment["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = database
     with log.open("ab") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "prefect", "server", "start", "--port", str(port)],

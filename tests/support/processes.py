@@ -30,22 +30,30 @@ def stopped(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes
 
 
 @contextmanager
-def running_worker(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a worker of the pool that `prefect.yaml` names, as the README says; its log goes to a folder."""
-    command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", "meetings"]
+def running_worker(folder: Path, pool: str = "meetings", *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a worker, of the pool that `prefect.yaml` names or of another; its log goes to a folder."""
+    command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool, *arguments]
     with (folder / "worker.log").open("ab") as log:
         process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
     with stopped(process):
         yield process
 
 
+def session_of(leader: int) -> list[int]:
+    """Give the processes of a session that still run."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if os.getsid(int(entry.name)) == leader:
+                found.append(int(entry.name))
+    return found
+
+
 def _kill_session(leader: int) -> None:
     """Kill what a session's leader left behind."""
-    for entry in Path("/proc").glob("[0-9]*"):
-        pid = int(entry.name)
+    for pid in session_of(leader):
         with suppress(OSError):
-            if os.getsid(pid) == leader:
-                os.kill(pid, signal.SIGKILL)
+            os.kill(pid, signal.SIGKILL)
 
 
 def free_port() -> int:

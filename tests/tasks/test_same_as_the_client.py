@@ -113,6 +113,7 @@ TASKS: dict[Operation, str] = {
 }
 # Tasks that do more than one operation, or hold a connection; other tests say what.
 OF_SEVERAL = {
+    "archive_video",
     "connect_websocket",
     "receive_frames",
     "ensure_alert",

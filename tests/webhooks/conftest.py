@@ -77,6 +77,7 @@ class Service:
     log: Path
     token: str = TOKEN
     base_url: str = field(init=False)
+    http: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=30.0))
 
     def __post_init__(self) -> None:
         wait_for("it listens", self._address)
@@ -94,12 +95,10 @@ class Service:
     def post(self, body: Any, route: str = "door", token: str | None = None, **options: Any) -> httpx.Response:
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         headers = {"content-type": "application/json"} | options.pop("headers", {})
-        return httpx.post(self.url(route, token), content=content, headers=headers, timeout=30.0, **options)
+        return self.http.post(self.url(route, token), content=content, headers=headers, **options)
 
     def health(self) -> dict[str, Any]:
-        answer: dict[str, Any] = (
-            httpx.get(f"{self.base_url}/healthz/{self.token}", timeout=30.0).raise_for_status().json()
-        )
+        answer: dict[str, Any] = self.http.get(f"{self.base_url}/healthz/{self.token}").raise_for_status().json()
         return answer
 
 
@@ -150,13 +149,22 @@ def running_service(
     with log.open("ab") as output:
         process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output, start_new_session=True)
     with stopped(process):
-        yield process if only == "dispatcher" else Service(process, log)
+        if only == "dispatcher":
+            yield process
+            return
+        service = Service(process, log)
+        with service.http:
+            yield service
 
 
 @pytest.fixture
 def webhook(prefect_api: str) -> AlertWebhook:
-    """Save the block, and deploy the flow that its routes start."""
     assert prefect_api
+    return save_webhook()
+
+
+def save_webhook() -> AlertWebhook:
+    """Save the block that the service goes by."""
     block = AlertWebhook(
         base_url="https://hooks.example",
         token=SecretStr(TOKEN),

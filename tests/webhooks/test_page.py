@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.testclient import TestClient
 
 from prefect_videodb.client.models.frames import read_frame
 from prefect_videodb.webhooks.alert import Alert
@@ -30,5 +31,9 @@ def test_the_examples_of_the_page_run_one_after_the_other(
         frame = read_frame(json.dumps({"channel": "alert", "data": RECORDED}))
         assert names["keep"](inbox, frame) is True
         assert names["keep"](inbox, frame) is False
+        with TestClient(names["application"]) as application:
+            path = "/alerts" + names["address"].get_secret_value().removeprefix("https://hooks.example")
+            assert application.post(path, json=RECORDED).json() == {"accepted": True, "new": False}
+            assert application.get("/alerts/healthz").json()["waiting"] == 1
     finally:
         inbox.close()

@@ -43,13 +43,13 @@ def will_go_on(memory: Memory) -> bool:
     return run.state is not None and run.state.is_running() and may_go_on(run)
 
 
-def goes_on(flow_run_id: UUID) -> bool:
-    """Schedule a run whose process died again, and say whether that could be done."""
+def goes_on(flow_run_id: UUID, name: str | None = None) -> bool:
+    """Schedule a run whose process died again, and say whether that could be done. `name` is its state's meanwhile."""
     try:
         with get_client(sync_client=True) as client:
             run = client.read_flow_run(flow_run_id)
             if may_go_on(run):
-                go_on(client, run)
+                go_on(client, run, name)
                 return True
     except (PrefectException, httpx.HTTPError, RuntimeError) as error:
         get_logger().warning("Run %s cannot go on: %s", flow_run_id, error)

@@ -7,7 +7,7 @@ from typing import Self, TypeVar, cast
 from prefect.blocks.core import Block
 from pydantic import SecretStr
 
-from prefect_videodb.blocks import AlertWebhook, RTStreamSource, VideoDBCredentials
+from prefect_videodb.blocks import AlertWebhook, RecordingArchive, RTStreamSource, VideoDBCredentials
 from prefect_videodb.client import API_KEY_VARIABLE
 from prefect_videodb.errors import ConfigurationError
 from prefect_videodb.recording.models import Window
@@ -63,6 +63,15 @@ def load_webhook(given: object) -> AlertWebhook:
         ConfigurationError: there is no such block.
     """
     return _load(AlertWebhook, given)
+
+
+def load_archive(given: object) -> RecordingArchive:
+    """Give the archive: a block as it is, or the one of this name.
+
+    Raises:
+        ConfigurationError: there is no such block.
+    """
+    return _load(RecordingArchive, given)
 
 
 def _load(kind: type[_B], given: object) -> _B:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any, Self
+from typing import Any, Literal, Self
 from uuid import UUID
 
 import httpx
@@ -21,8 +21,8 @@ from prefect_videodb._logging import get_logger
 from prefect_videodb.recording.models import Window
 
 _PREFIX = "videodb."
-# Prefect on SQLite refuses most labels of a busy server (503: it reads before it writes, and somebody wrote between).
-# Trying again at once helps; its client would wait for a minute in all, in front of a meeting that begins now.
+# Prefect on SQLite refuses a label while something else is written (503: it reads before it writes). Trying again
+# helps; its client would wait for a minute in all, in front of a meeting that begins now.
 _WRITE_WITHIN_S = 10.0
 _PAUSE_S = 0.2
 # A Prefect that hangs must not delay the end that is asked for.
@@ -36,10 +36,9 @@ class Memory:
     a label that could not be written; it is written with the next one.
     """
 
-    def __init__(self, flow_run_id: str, prefect: SyncPrefectClient, hasty: SyncPrefectClient) -> None:
+    def __init__(self, flow_run_id: str, prefect: SyncPrefectClient) -> None:
         self._id = UUID(flow_run_id)
         self.prefect = prefect
-        self._hasty = hasty
         run = prefect.read_flow_run(self._id)
         self._known = _ours(run.labels)
         self._unsaved: dict[str, str] = {}
@@ -50,9 +49,10 @@ class Memory:
     @contextmanager
     def of(cls, flow_run_id: str) -> Iterator[Self]:
         """Open the memory of a run, over one connection to Prefect for all that is written."""
-        settings: dict[str, Any] = {"timeout": _ANSWER_WITHIN_S, "event_hooks": {"response": [_do_not_wait]}}
-        with get_client(sync_client=True) as prefect, get_client(settings, sync_client=True) as hasty:
-            yield cls(flow_run_id, prefect, hasty)
+        # Made without settings it is the one that the engine has open: what shares a process shares a connection, and
+        # two writes at once are what Prefect on SQLite refuses.
+        with get_client(sync_client=True) as prefect:
+            yield cls(flow_run_id, prefect)
 
     def refresh(self) -> None:
         """Write what could not be written before, and read again what somebody else may have written.
@@ -74,8 +74,7 @@ class Memory:
         Raises:
             httpx.HTTPError, PrefectException: Prefect cannot be asked.
         """
-        with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
-            return self._hasty.read_flow_run(self._id)
+        return FlowRun.model_validate(self._ask("GET", "/flow_runs/{id}").json())
 
     def recall(self, key: str) -> str | None:
         """Give what was remembered under this key; None when nothing was."""
@@ -108,19 +107,18 @@ class Memory:
                 return True
 
     def _write(self) -> None:
-        with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
-            self._hasty.update_flow_run_labels(self._id, label(**self._unsaved))
+        self._ask("PATCH", "/flow_runs/{id}/labels", json=label(**self._unsaved))
         self._unsaved = {}
+
+    def _ask(self, method: Literal["GET", "PATCH"], path: Any, **body: Any) -> httpx.Response:
+        """Ask once, for a few seconds: Prefect's client by itself would go on for minutes."""
+        with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
+            answer = self.prefect.request(method, path, path_params={"id": self._id}, timeout=_ANSWER_WITHIN_S, **body)
+        return answer.raise_for_status()
 
     def remember_window(self, window: Window) -> None:
         """Write the planned window down."""
         self.remember(window_start=window.start.isoformat(), window_end=window.end.isoformat())
-
-
-def _do_not_wait(response: httpx.Response) -> None:
-    """Have Prefect's client give a refusal back at once that it would wait after."""
-    if response.status_code == httpx.codes.SERVICE_UNAVAILABLE:
-        raise httpx.HTTPStatusError("Prefect is busy (503)", request=response.request, response=response)
 
 
 def remembered(run: FlowRun) -> dict[str, str]:

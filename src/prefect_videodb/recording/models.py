@@ -5,6 +5,7 @@ from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, Field
 
+from prefect_videodb.archiving.models import Archived
 from prefect_videodb.client.videos import SearchType
 
 
@@ -67,6 +68,13 @@ class RecordingOptions(BaseModel):
         default=True,
         title="Export when cancelled",
         description="Make a permanent video of what was recorded until then when the run is cancelled.",
+    )
+    archive: str | None = Field(
+        default=None,
+        min_length=1,
+        title="Archive",
+        description="The RecordingArchive block of this name: the video is copied into its bucket when it is exported. "
+        "Left empty, it is not.",
     )
     job_timeout_minutes: float = Field(
         default=60.0,
@@ -145,4 +153,8 @@ class MeetingRecording(BaseModel):
     hits: list[Hit] = Field(default=[], description="What the queries found, in the order of time.")
     clip: Links | None = Field(default=None, description="The hits in one clip; None when nothing was found.")
     clip_parts: list[Span] = Field(default=[], description="The parts of the video that the clip is made of.")
+    archived: list[Archived] = Field(
+        default=[], description="Where the video, and those of earlier parts, lie in the archive that was asked for."
+    )
+    not_archived: list[str] = Field(default=[], description="What could not be archived, and why.")
     steps_s: dict[str, float] = Field(default={}, description="What each step of this execution took, in seconds.")

@@ -27,6 +27,7 @@ PARKED = "Recording"
 # A shorter wait costs less than starting another process does.
 LEAST = timedelta(seconds=30)
 _TICK_S = 1.0
+_TRY_EVERY_S = 15.0
 
 
 def is_parked(run: FlowRun) -> bool:
@@ -38,7 +39,7 @@ def park(memory: Memory, flow_run_id: str, window: Window, title: str) -> None:
     """Leave this execution; the next one begins at the end of the window.
 
     Comes back only when that cannot be: Prefect is away, or was not told what the next execution must know. Then the
-    caller waits in its process.
+    caller waits in its process, and tries again now and then.
 
     Raises:
         Pause: how Prefect's engine lets a run go without ending it.
@@ -47,7 +48,6 @@ def park(memory: Memory, flow_run_id: str, window: Window, title: str) -> None:
         get_logger().warning("The run cannot be parked: waiting in this process")
         return
     try:
-        _show(window, title)
         leave(memory.prefect, flow_run_id, window.end, f"Recording {title} until {clock(window.end)}")
     except (httpx.HTTPError, PrefectException, RuntimeError) as error:
         get_logger().warning("The run cannot be parked, waiting in this process: %s", error)
@@ -62,14 +62,16 @@ def wait_until(
         Pause: how Prefect's engine lets a run go without ending it.
         RuntimeError: Prefect did not accept it: the run ended meanwhile.
     """
-    left = until - datetime.now(UTC)
-    if memory.is_of_deployment and not hold_process and left >= LEAST:
-        try:
-            leave(memory.prefect, flow_run_id, until, message, name)
-        except (httpx.HTTPError, PrefectException) as error:
-            get_logger().warning("Prefect is away, the process waits here: %s", error)
-    deadline = steady_now() + left.total_seconds()
+    parks = memory.is_of_deployment and not hold_process
+    deadline = steady_now() + (until - datetime.now(UTC)).total_seconds()
+    next_try = steady_now()
     while (left_s := deadline - steady_now()) > 0:
+        if parks and left_s >= LEAST.total_seconds() and steady_now() >= next_try:
+            try:
+                leave(memory.prefect, flow_run_id, until, message, name)
+            except (httpx.HTTPError, PrefectException) as error:
+                get_logger().warning("Prefect is away, the process waits here and tries again: %s", error)
+            next_try = steady_now() + _TRY_EVERY_S
         time.sleep(min(_TICK_S, left_s))
 
 
@@ -105,10 +107,14 @@ def schedule(
     return answer.state
 
 
-def _show(window: Window, title: str) -> None:
+def show(window: Window, title: str) -> None:
+    """Show what is being recorded and until when. What only shows must not keep a run from being parked."""
     text = f"**{escape(title)}** is being recorded from {clock(window.start)} until **{clock(window.end)}**."
-    create_markdown_artifact(
-        f"{text}\n\nNo process waits for it. Cancel the run to end the recording at once.",
-        key="recording-now",
-        description=f"Recording until {clock(window.end)}",
-    )
+    try:
+        create_markdown_artifact(
+            f"{text}\n\nNo process waits for it. Cancel the run to end the recording at once.",
+            key="recording-now",
+            description=f"Recording until {clock(window.end)}",
+        )
+    except (httpx.HTTPError, PrefectException) as error:
+        get_logger().warning("What is being recorded could not be shown: %s", error)

@@ -41,6 +41,11 @@ def _head(recording: MeetingRecording) -> list[str]:
     lines += [f"- Video {escape(recording.video_id)}, stream {escape(recording.rtstream_id)}"]
     lines += [f"- An earlier part is the video {escape(video_id)}" for video_id in recording.earlier_video_ids]
     lines += [f"- Not recorded: {clock(gap.start)} to {clock(gap.end)}" for gap in recording.missing]
+    lines += [
+        f"- Archived as {escape(copy.key)} in bucket {escape(copy.bucket)}, {copy.size_bytes:,} bytes"
+        for copy in recording.archived
+    ]
+    lines += [f"- **Not archived**: {escape(reason)}" for reason in recording.not_archived]
     if recording.missing_s:
         lines += ["", f"**{timecode(recording.missing_s)} of the window are not in the video**: the stream was away."]
     return lines

@@ -28,7 +28,13 @@ _LAST_SHOW_S = 0.5
 logger = logging.getLogger(__name__)
 
 
-def wait_out(window: Window, title: str, is_over: Callable[[], bool], planned_end: Callable[[], datetime]) -> None:
+def wait_out(
+    window: Window,
+    title: str,
+    is_over: Callable[[], bool],
+    planned_end: Callable[[], datetime],
+    leave: Callable[[Window], None],
+) -> None:
     """Wait for the end of the window.
 
     Args:
@@ -36,6 +42,7 @@ def wait_out(window: Window, title: str, is_over: Callable[[], bool], planned_en
         title: what the artifact calls it.
         is_over: asked every 15 s but for the last ten; True ends the wait, because the stream no longer records.
         planned_end: asked as often; gives the end of the window, which somebody may have moved.
+        leave: called as often; raises when the run need not be waited for here.
     """
     deadline = steady_now() + (window.end - datetime.now(UTC)).total_seconds()
     next_look = steady_now() + _LOOK_EVERY_S
@@ -49,6 +56,7 @@ def wait_out(window: Window, title: str, is_over: Callable[[], bool], planned_en
                     window = Window(start=window.start, end=end)
                     deadline = steady_now() + (end - datetime.now(UTC)).total_seconds()
                     progress.move(window)
+                leave(window)
                 next_look = steady_now() + _LOOK_EVERY_S
             time.sleep(min(_TICK_S, left_s))
 

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 # Runs at a time, where no `--limit` is given: each has a thread.
 DEFAULT_LIMIT = 250
 # A run that is due now waits for the next look. One request; Prefect's 10 s are meant for dearer infrastructure.
-_QUERY_S = 2.0
+_QUERY_S = 1.0
 _WATCH_S = 2.0
 _RECOVER_S = 60.0
 # A cancelled run has as long as under a process worker.

@@ -1,0 +1,1 @@
+"""What the archive is made of: where a video lies, its download, its parts, the store, the sidecar."""

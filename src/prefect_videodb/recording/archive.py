@@ -1,0 +1,47 @@
+"""Copy the videos of a recording into the archive. What goes wrong is told, and loses nothing else."""
+
+from collections.abc import Sequence
+
+from pydantic import SecretStr
+
+from prefect_videodb._logging import get_logger
+from prefect_videodb.archiving.models import Archived
+from prefect_videodb.blocks import VideoDBCredentials
+from prefect_videodb.errors import ConfigurationError
+from prefect_videodb.recording.inputs import load_archive
+from prefect_videodb.recording.models import MeetingRecording, RecordingOptions
+from prefect_videodb.recording.text import one_line
+from prefect_videodb.redact import redact_urls
+from prefect_videodb.tasks import archive_video
+
+
+def archive_videos(
+    account: VideoDBCredentials, options: RecordingOptions, recording: MeetingRecording, media_types: Sequence[str]
+) -> None:
+    """Archive the video, and those of earlier parts, and write down which were and which were not."""
+    try:
+        archive = load_archive(options.archive)
+    except ConfigurationError as error:
+        _tell(recording, str(error))
+        return
+    for video_id in (*recording.earlier_video_ids, recording.video_id):
+        url = recording.video.stream_url if video_id == recording.video_id and "video" not in media_types else None
+        state = archive_video(
+            account,
+            video_id,
+            archive,
+            collection_id=options.collection_id,
+            url=SecretStr(url) if url else None,
+            timeout_s=options.job_timeout_minutes * 60,
+            return_state=True,
+        )
+        result = state.result(raise_on_failure=False)
+        if isinstance(result, Archived):
+            recording.archived.append(result)
+        else:
+            _tell(recording, f"{video_id}: {result}")
+
+
+def _tell(recording: MeetingRecording, trouble: str) -> None:
+    recording.not_archived.append(redact_urls(one_line(trouble)))
+    get_logger().error("Not archived: %s", recording.not_archived[-1])

@@ -1,0 +1,56 @@
+"""Give a recording that is under way another end."""
+
+from datetime import UTC, datetime
+from uuid import UUID
+
+from prefect import task
+from prefect.client.orchestration import get_client
+from prefect.exceptions import ObjectNotFound
+
+from prefect_videodb._logging import get_logger
+from prefect_videodb.errors import ConfigurationError
+from prefect_videodb.recording.inputs import LONGEST
+from prefect_videodb.recording.memory import label, planned_window, remembered
+from prefect_videodb.recording.models import Window
+from prefect_videodb.recording.parking import is_parked, schedule
+from prefect_videodb.recording.text import clock
+
+
+@task
+def set_recording_end(flow_run_id: UUID, end_time: datetime | None = None) -> Window:
+    """Give a recording that is under way another end, later or earlier; or end it now.
+
+    A parked recording is woken at its new end; one that holds a process sees it within a quarter of a minute.
+
+    Args:
+        flow_run_id: The run of `record_meeting`.
+        end_time: When it is to end, with its time zone; now when None.
+
+    Returns:
+        The window as it is planned now.
+
+    Raises:
+        ConfigurationError: there is no such recording, it is over, or it would be too long.
+    """
+    if end_time and end_time.tzinfo is None:
+        raise ConfigurationError(f"{end_time.isoformat()} has no time zone")
+    now = datetime.now(UTC)
+    with get_client(sync_client=True) as client:
+        try:
+            run = client.read_flow_run(flow_run_id)
+        except ObjectNotFound:
+            raise ConfigurationError(f"there is no flow run {flow_run_id}") from None
+        window = planned_window(remembered(run))
+        if window is None:
+            raise ConfigurationError(f"{run.name} is not recording: it has no planned end yet, or is no recording")
+        if window.end <= now or run.state is None or run.state.is_final():
+            raise ConfigurationError(f"{run.name} is over since {clock(window.end)}")
+        end = max(now, end_time.astimezone(UTC)) if end_time else now
+        if end - window.start > LONGEST:
+            raise ConfigurationError(f"a recording lasts at most {LONGEST}")
+        # Written down first: whoever executes the run from now on reads it.
+        client.update_flow_run_labels(run.id, label(window_end=end.isoformat()))
+        if is_parked(run):
+            schedule(client, run.id, end, f"Recording until {clock(end)}")
+    get_logger().info("%s records until %s", run.name, clock(end))
+    return Window(start=window.start, end=end)

@@ -1,0 +1,105 @@
+"""Many recordings wait at the same time, none of them holds a process, and every one is finished.
+
+A few in the suite; `VIDEODB_PARKED=1000` for the full number (`make soak`).
+"""
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.objects import FlowRun
+from pydantic import SecretStr
+
+from prefect_videodb.blocks import RTStreamSource, VideoDBCredentials
+from prefect_videodb.local_server import LocalServer
+from prefect_videodb.local_server.media.rtsp_server import LoopingRTSPServer
+from prefect_videodb.recording.changing import set_recording_end
+from prefect_videodb.recording.parking import is_parked
+from tests.flows.conftest import KEY, Account
+from tests.support.media import make_still
+from tests.support.processes import running_worker, session_of, wait_for
+
+PARKED = int(os.environ.get("VIDEODB_PARKED", "8"))
+# What any machine needs for so many, and then some.
+PATIENCE_S = 180.0 + 6.0 * PARKED
+_PAGE = 200
+
+
+@pytest.fixture
+def account(busy_prefect_api: str, tmp_path: Path) -> Iterator[Account]:
+    """A service of its own, with a source that costs next to nothing to record."""
+    assert busy_prefect_api
+    with (
+        LoopingRTSPServer(make_still(tmp_path / "still.mp4")) as camera,
+        LocalServer(tmp_path / "videodb", api_key=KEY) as videodb,
+    ):
+        block = VideoDBCredentials(api_key=SecretStr(KEY), base_url=videodb.base_url)
+        block.save("many", overwrite=True)
+        RTStreamSource(url=SecretStr(camera.url), name="Still", media_types=["video"]).save("many", overwrite=True)
+        known = Account(block, videodb.base_url)
+        yield known
+        known.stop_all()
+
+
+@pytest.mark.timeout(7200)
+def test_recordings_that_are_parked_hold_no_process_and_are_all_finished(account: Account, tmp_path: Path) -> None:
+    pool, deployment = deployed()
+    with running_worker(tmp_path, pool) as worker:
+        ids = [start(deployment) for _ in range(PARKED)]
+        wait_for("all are parked", lambda: sum(map(is_parked, runs_of(deployment))) == PARKED, PATIENCE_S, 1.0)
+        worker.terminate()
+        worker.wait(60)
+        assert session_of(worker.pid) == []
+    statuses = Counter(stream["status"] for stream in account.streams(""))
+    assert statuses == {"connected": PARKED}  # they record, and nobody is there
+
+    # All at the same moment, as meetings end.
+    end = datetime.now(UTC) + timedelta(seconds=5 + 0.3 * PARKED)
+    for run_id in ids:
+        set_recording_end.fn(run_id, end)
+    with running_worker(tmp_path, pool):
+        wait_for("all have ended", lambda: all(map(_is_final, runs_of(deployment))), PATIENCE_S, 1.0)
+    assert Counter(run.state_name for run in runs_of(deployment)) == {"Completed": PARKED}
+    assert Counter(stream["status"] for stream in account.streams("")) == {"stopped": PARKED}
+    assert len(account.videos("")) == PARKED
+
+
+def deployed() -> tuple[str, UUID]:
+    """Deploy the flow to a work pool whose worker runs it inside its own process."""
+    pool = f"many-{uuid4()}"
+    with get_client(sync_client=True) as client:
+        client.create_work_pool(WorkPoolCreate(name=pool, type="videodb-in-process"))
+        return pool, client.create_deployment(
+            client.create_flow_from_name("record-meeting"),
+            name=pool,
+            entrypoint="prefect_videodb.flows.record_meeting.record_meeting",
+            work_pool_name=pool,
+            pull_steps=[],
+        )
+
+
+def start(deployment: UUID) -> UUID:
+    parameters = {"source": "many", "credentials": "many", "queries": [], "duration_minutes": 600.0}
+    with get_client(sync_client=True) as client:
+        return client.create_flow_run_from_deployment(deployment, parameters=parameters).id
+
+
+def runs_of(deployment: UUID) -> list[FlowRun]:
+    found: list[FlowRun] = []
+    with get_client(sync_client=True) as client:
+        while True:
+            body = {"deployments": {"id": {"any_": [str(deployment)]}}, "limit": _PAGE, "offset": len(found)}
+            page = client.request("POST", "/flow_runs/filter", json=body | {"sort": "ID_DESC"}).json()
+            found += [FlowRun.model_validate(run) for run in page]
+            if len(page) < _PAGE:
+                return found
+
+
+def _is_final(run: FlowRun) -> bool:
+    return run.state is not None and run.state.is_final()
