@@ -30,7 +30,7 @@ class Letter:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """What had a valid token and is of no known shape: kept, so that somebody can look at it."""
+    """What no run can be made of, and why: kept, so that somebody can look at it."""
 
     route: str
     reason: str
