@@ -30,7 +30,14 @@ from prefect_videodb.recording.inputs import (
 from prefect_videodb.recording.memory import Memory
 from prefect_videodb.recording.models import Hit, Links, MeetingRecording, RecordingOptions, Window
 from prefect_videodb.recording.orphans import RECORD_MEETING
-from prefect_videodb.recording.ownership import Custody, stop_streams_of, stopping, stream_name, streams_of
+from prefect_videodb.recording.ownership import (
+    Custody,
+    find_streams_of,
+    stop_streams_of,
+    stopping,
+    stream_name,
+    streams_of,
+)
 from prefect_videodb.recording.parking import LEAST, park, show
 from prefect_videodb.recording.parts import began_last, earlier_parts, gaps, remember_part
 from prefect_videodb.recording.report import publish
@@ -77,11 +84,14 @@ def stop_what_is_left(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]
         get_logger().info("%s %s: its own process stops its stream", flow.name, state.name)
         return
     account = load_credentials(credentials)
-    stopped = stop_streams_of(account, str(flow_run.id))
-    if state.is_cancelled() and is_exported_when_cancelled(flow_run):
-        with account.get_client() as client:
-            for rtstream_id in stopped:
-                request_export(client, rtstream_id)
+    stop_streams_of(account, str(flow_run.id))
+    is_cancelled = state.is_cancelling() or state.is_cancelled()
+    if state.is_failed() or (is_cancelled and not is_exported_when_cancelled(flow_run)):
+        return
+    # Its own process may have stopped it, and come no further. What is exported already is not exported again.
+    with account.get_client() as client:
+        for stream in find_streams_of(client, str(flow_run.id)):
+            request_export(client, stream.id)
 
 
 def go_on_or_stop(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:

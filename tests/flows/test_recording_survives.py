@@ -112,6 +112,7 @@ def test_under_a_worker_a_cancelled_run_leaves_no_stream_and_a_killed_one_goes_o
         killed = Run.of(deployed, duration_minutes=30.0, options=HOLDING)
         cancelled.wait_for_label("videodb.window_start")
         killed.wait_for_label("videodb.window_start")
+        wait_for("something is recorded", lambda: account.has_recorded(cancelled))
         with get_client(sync_client=True) as client:
             client.set_flow_run_state(cancelled.id, Cancelling())
         pid = killed.read().infrastructure_pid
@@ -119,6 +120,7 @@ def test_under_a_worker_a_cancelled_run_leaves_no_stream_and_a_killed_one_goes_o
         os.kill(int(pid.rpartition(":")[2]), signal.SIGKILL)
         wait_for("the run is cancelled", lambda: _state(cancelled).is_cancelled())
         wait_for("its stream is stopped", lambda: _statuses(account, cancelled) == ["stopped"])
+        wait_for("what was recorded is a video", lambda: account.videos(str(cancelled.id)))
         wait_for("it is executed again", lambda: killed.read().run_count == 2 and _state(killed).is_running())
         assert killed.read().labels["videodb.crashes"] == "1"
         assert _statuses(account, killed) == ["connected"]

@@ -101,47 +101,40 @@ def undisturbed() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def stop_streams_of(credentials: VideoDBCredentials, flow_run_id: str, *, settle_s: float = 0.0) -> list[str]:
+def stop_streams_of(credentials: VideoDBCredentials, flow_run_id: str, *, settle_s: float = 0.0) -> None:
     """Stop all streams that a flow run made, asking again while the service does not answer.
 
     Args:
         credentials: the account.
         flow_run_id: the run.
         settle_s: look for this long, in seconds, for a stream that may still be coming into being.
-
-    Returns:
-        The ids of the streams that were stopped here.
     """
     logger = get_logger()
     began = time.monotonic()
-    stopped: list[str] = []
     # A service that is silent must not use up the time on one request.
     hasty = credentials.model_copy(update={"timeout_s": min(credentials.timeout_s, _ANSWER_WITHIN_S)})
     while True:
         trouble = None
         try:
             with hasty.get_client() as client:
-                stopped += _stop_running(client, flow_run_id)
+                _stop_running(client, flow_run_id)
         except VideoDBError as error:
             trouble = error
         spent = time.monotonic() - began
         hopeless = isinstance(trouble, AuthenticationError | ConfigurationError)
         if trouble and (hopeless or spent >= _STOP_WITHIN_S):
             logger.error("A stream of run %s may still be running, and billed: %s", flow_run_id, trouble)
-            return stopped
+            return
         if not trouble and spent >= settle_s:
-            return stopped
+            return
         time.sleep(1.0)
 
 
-def _stop_running(client: Client, flow_run_id: str) -> list[str]:
-    stopped = []
-    for stream in _streams_of(client, flow_run_id):
+def _stop_running(client: Client, flow_run_id: str) -> None:
+    for stream in find_streams_of(client, flow_run_id):
         if stream.status != STOPPED:
             stop(client, stream.id)
             get_logger().info("Stopped stream %s", stream.id)
-            stopped.append(stream.id)
-    return stopped
 
 
 def streams_of(credentials: VideoDBCredentials, flow_run_id: str) -> list[RTStream]:
@@ -153,6 +146,7 @@ def streams_of(credentials: VideoDBCredentials, flow_run_id: str) -> list[RTStre
     ]
 
 
-def _streams_of(client: Client, flow_run_id: str) -> list[RTStream]:
+def find_streams_of(client: Client, flow_run_id: str) -> list[RTStream]:
+    """Give the streams that a flow run made, to somebody who is not that run."""
     # Asked for by the id alone: how the service reads brackets in a name is not known.
     return [stream for stream in find_streams(client, flow_run_id) if owner(stream.name) == UUID(flow_run_id)]
