@@ -24,7 +24,7 @@ from prefect_videodb.local_server import LocalServer
 from prefect_videodb.recording.models import MeetingRecording
 from tests.support.faulty_proxy import FaultyProxy
 from tests.support.postgres import running_postgres
-from tests.support.prefect_server import running_prefect_server
+from tests.support.prefect_server import read_flow_run, running_prefect_server
 from tests.support.processes import stopped, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -186,8 +186,7 @@ class Run:
             client.set_flow_run_state(self.id, Scheduled(name="AwaitingRetry"), force=True)
 
     def read(self) -> FlowRun:
-        with get_client(sync_client=True) as client:
-            return client.read_flow_run(self.id)
+        return read_flow_run(self.id)
 
     def wait_for_label(self, label: str) -> None:
         wait_for(f"label {label}", lambda: label in self.read().labels)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 _STOP_TIMEOUT_S = 30.0
+_LONGEST_INTERVAL_S = 1.0
 
 
 @contextmanager
@@ -66,9 +67,13 @@ def free_port() -> int:
 
 
 def wait_for(what: str, is_so: Callable[[], object], timeout_s: float = 120.0, interval_s: float = 0.2) -> None:
-    """Wait until something is so; fail with what it was after a time that no machine needs."""
+    """Wait until something is so; fail with what it was after a time that no machine needs.
+
+    What takes long is looked for less often: asking costs whoever is asked.
+    """
     deadline = time.monotonic() + timeout_s
     while not is_so():
         if time.monotonic() > deadline:
             raise AssertionError(f"not so after {timeout_s:g} s: {what}")
         time.sleep(interval_s)
+        interval_s = max(interval_s, min(_LONGEST_INTERVAL_S, 1.15 * interval_s))

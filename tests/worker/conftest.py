@@ -17,6 +17,7 @@ from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.objects import FlowRun
 from prefect.states import Cancelling, Scheduled
 
+from tests.support.prefect_server import read_flow_run
 from tests.support.processes import stopped, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -82,8 +83,7 @@ class Run:
         return file.read_text().splitlines() if file.exists() else []
 
     def read(self) -> FlowRun:
-        with get_client(sync_client=True) as client:
-            return client.read_flow_run(self.id)
+        return read_flow_run(self.id)
 
     def state(self) -> str:
         return str(self.read().state_name)
