@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.objects import FlowRun
 from prefect.deployments import run_deployment
 from prefect.settings import PREFECT_API_URL, temporary_settings
@@ -29,6 +30,7 @@ from tests.support.processes import stopped, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 KEY = "sk-flows-0123456789"
+_PAGE = 200
 
 
 @pytest.fixture(scope="module")
@@ -149,6 +151,40 @@ def deploy(prefect_url: str) -> str:
         )
         assert done.returncode == 0, done.stdout + done.stderr
     return "record-meeting/record-meeting"
+
+
+def pool_in_process() -> str:
+    """Make a work pool whose worker runs flows inside its own process."""
+    pool = f"in-process-{uuid4()}"
+    with get_client(sync_client=True) as client:
+        client.create_work_pool(WorkPoolCreate(name=pool, type="videodb-in-process"))
+    return pool
+
+
+def deploy_to(pool: str, entrypoint: str, flow_name: str, tags: list[str] | None = None) -> UUID:
+    """Deploy one flow to a work pool."""
+    with get_client(sync_client=True) as client:
+        return client.create_deployment(
+            client.create_flow_from_name(flow_name),
+            name=pool,
+            entrypoint=entrypoint,
+            work_pool_name=pool,
+            pull_steps=[],
+            tags=tags,
+            enforce_parameter_schema=False,
+        )
+
+
+def runs_of(deployment: UUID) -> list[FlowRun]:
+    """Give all runs of a deployment."""
+    found: list[FlowRun] = []
+    with get_client(sync_client=True) as client:
+        while True:
+            body = {"deployments": {"id": {"any_": [str(deployment)]}}, "limit": _PAGE, "offset": len(found)}
+            page = client.request("POST", "/flow_runs/filter", json=body | {"sort": "ID_DESC"}).json()
+            found += [FlowRun.model_validate(run) for run in page]
+            if len(page) < _PAGE:
+                return found
 
 
 @dataclass

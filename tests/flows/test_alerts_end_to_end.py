@@ -11,9 +11,9 @@ from prefect.states import Cancelling
 from pydantic import SecretStr
 
 from prefect_videodb.blocks import AlertWebhook
-from tests.flows.conftest import Account, Run, the_one_stopped_stream
+from tests.flows.conftest import Account, Run, deploy_to, pool_in_process, runs_of, the_one_stopped_stream
 from tests.support.processes import free_port, running_worker, wait_for
-from tests.webhooks.conftest import TOKEN, running_service
+from tests.webhooks.conftest import RECORDED, TOKEN, running_service
 
 
 @pytest.fixture
@@ -56,6 +56,46 @@ def test_what_is_said_on_a_watched_stream_starts_its_follow_up(account: Account,
     the_one_stopped_stream(account, watch)
     kept = followed.logs() + watch.logs() + str(watch.read()) + str(done) + report
     assert TOKEN not in kept
+
+
+MANIFEST = {key: RECORDED[key] for key in ("event_id", "label", "stream_url")}
+ALERTS: list[dict[str, Any]] = [
+    RECORDED,
+    RECORDED | {"start_time": 1748475496.5, "end_time": 1748475506.5, "timestamp": 1748475507},
+    MANIFEST | {"event_id": "event-1"},
+    {"channel": "alert", "rtstream_id": "rts-1", "data": RECORDED | {"event_id": "event-2"}},
+    {"event_label": "door_opened", "event_id": "event-3", "data": {"text": "Open.", "start": 12.5, "end": "14.000s"}},
+]
+STAGES: list[dict[str, Any]] = [
+    {"version": 1, "event": "capture_session.active", "capture_session_id": "cap-1", "status": "active", "data": {}},
+    {"status": "done", "video_id": "m-1", "speaker_timeline": []},
+]
+
+
+@pytest.mark.timeout(600)
+def test_every_recorded_body_goes_all_the_way_to_a_run_that_is_done(account: Account, tmp_path: Path) -> None:
+    assert account
+    pool = pool_in_process()
+    flows = "prefect_videodb.flows.follow_up_alert.follow_up_alert"
+    alerts = deploy_to(pool, flows, "follow-up-alert", ["videodb-alerts:recorded"])
+    stages = deploy_to(pool, "tests.worker.sample_flows.take_stage", "take-stage", ["videodb-alerts:stages"])
+    AlertWebhook(base_url="https://hooks.example", token=SecretStr(TOKEN)).save("end-to-end", overwrite=True)
+    with (
+        running_worker(tmp_path, pool),
+        running_service(tmp_path / "inbox.sqlite", tmp_path / "service.log", webhook="end-to-end") as service,
+    ):
+        for route, bodies in (("recorded", ALERTS), ("stages", STAGES)):
+            for body in [*bodies, *bodies]:  # each once more
+                assert service.post(body, route=route).is_success
+        wait_for("nothing waits", lambda: service.health()["waiting"] == 0)
+        for deployment, bodies in ((alerts, ALERTS), (stages, STAGES)):
+            wait_for("all are done", lambda deployment=deployment: all(map(_is_final, runs_of(deployment))), 240)
+            assert [run.state_name for run in runs_of(deployment)] == ["Completed"] * len(bodies)
+        assert service.health()["dead_letters"] == 0
+
+
+def _is_final(run: FlowRun) -> bool:
+    return run.state is not None and run.state.is_final()
 
 
 def _connected(account: Account, watch: Run) -> bool:

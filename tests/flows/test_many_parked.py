@@ -8,11 +8,10 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.objects import FlowRun
 from pydantic import SecretStr
 
@@ -21,14 +20,13 @@ from prefect_videodb.local_server import LocalServer
 from prefect_videodb.local_server.media.rtsp_server import LoopingRTSPServer
 from prefect_videodb.recording.changing import set_recording_end
 from prefect_videodb.recording.parking import is_parked
-from tests.flows.conftest import KEY, Account
+from tests.flows.conftest import KEY, Account, deploy_to, pool_in_process, runs_of
 from tests.support.media import make_still
 from tests.support.processes import running_worker, session_of, wait_for
 
 PARKED = int(os.environ.get("VIDEODB_PARKED", "8"))
 # What any machine needs for so many, and then some.
 PATIENCE_S = 180.0 + 6.0 * PARKED
-_PAGE = 200
 
 
 @pytest.fixture
@@ -49,7 +47,8 @@ def account(busy_prefect_api: str, tmp_path: Path) -> Iterator[Account]:
 
 @pytest.mark.timeout(7200)
 def test_recordings_that_are_parked_hold_no_process_and_are_all_finished(account: Account, tmp_path: Path) -> None:
-    pool, deployment = deployed()
+    pool = pool_in_process()
+    deployment = deploy_to(pool, "prefect_videodb.flows.record_meeting.record_meeting", "record-meeting")
     with running_worker(tmp_path, pool) as worker:
         ids = [start(deployment) for _ in range(PARKED)]
         wait_for("all are parked", lambda: sum(map(is_parked, runs_of(deployment))) == PARKED, PATIENCE_S, 1.0)
@@ -70,35 +69,10 @@ def test_recordings_that_are_parked_hold_no_process_and_are_all_finished(account
     assert len(account.videos("")) == PARKED
 
 
-def deployed() -> tuple[str, UUID]:
-    """Deploy the flow to a work pool whose worker runs it inside its own process."""
-    pool = f"many-{uuid4()}"
-    with get_client(sync_client=True) as client:
-        client.create_work_pool(WorkPoolCreate(name=pool, type="videodb-in-process"))
-        return pool, client.create_deployment(
-            client.create_flow_from_name("record-meeting"),
-            name=pool,
-            entrypoint="prefect_videodb.flows.record_meeting.record_meeting",
-            work_pool_name=pool,
-            pull_steps=[],
-        )
-
-
 def start(deployment: UUID) -> UUID:
     parameters = {"source": "many", "credentials": "many", "queries": [], "duration_minutes": 600.0}
     with get_client(sync_client=True) as client:
         return client.create_flow_run_from_deployment(deployment, parameters=parameters).id
-
-
-def runs_of(deployment: UUID) -> list[FlowRun]:
-    found: list[FlowRun] = []
-    with get_client(sync_client=True) as client:
-        while True:
-            body = {"deployments": {"id": {"any_": [str(deployment)]}}, "limit": _PAGE, "offset": len(found)}
-            page = client.request("POST", "/flow_runs/filter", json=body | {"sort": "ID_DESC"}).json()
-            found += [FlowRun.model_validate(run) for run in page]
-            if len(page) < _PAGE:
-                return found
 
 
 def _is_final(run: FlowRun) -> bool:

@@ -72,6 +72,11 @@ async def wait_async(folder: str, seconds: float = 600.0) -> None:
     note(folder, "ended")
 
 
+@flow
+def take_stage(event: dict[str, Any]) -> str:
+    return str(event["event"])
+
+
 @flow(**HOOKS)
 def stubborn(folder: str) -> None:
     note(folder, "began")
