@@ -139,12 +139,18 @@ def queues(sqs_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Queues]
 
 @contextmanager
 def running_service(
-    inbox: Path | Queues, log: Path, *, port: int = 0, webhook: str = "default", only: str = ""
+    inbox: Path | Queues,
+    log: Path,
+    *,
+    port: int = 0,
+    webhook: str = "default",
+    only: str = "",
+    shares_port: bool = False,
 ) -> Iterator[Any]:
     """Run the service; gives it, or its process alone where it does not listen."""
     command = [sys.executable, "-m", "prefect_videodb.webhooks", "--webhook", webhook]
     command += inbox.options() if isinstance(inbox, Queues) else ["--inbox", str(inbox)]
-    command += ["--port", str(port)] + (["--only", only] if only else [])
+    command += ["--port", str(port)] + (["--only", only] if only else []) + (["--share-port"] if shares_port else [])
     log.write_bytes(b"")
     with log.open("ab") as output:
         process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output, start_new_session=True)

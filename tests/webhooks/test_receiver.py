@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+import os
+import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from tests.support.processes import wait_for
+from tests.support.processes import free_port, wait_for
 from tests.webhooks.conftest import OLD_TOKEN, RECORDED, TOKEN, Service, firing, running_service, save_webhook
 
 
@@ -136,6 +138,24 @@ def test_a_second_process_at_the_same_port_is_told_so(service: Service, tmp_path
         running_service(tmp_path / "other.sqlite", tmp_path / "other.log", port=port),
     ):
         pass
+
+
+def test_receivers_that_share_a_port_share_what_is_known(service: Service, tmp_path: Path) -> None:
+    assert service
+    inbox, port = tmp_path / "inbox.sqlite", free_port()
+    options: dict[str, Any] = {"port": port, "only": "receiver", "shares_port": True}
+    with (
+        running_service(inbox, tmp_path / "one.log", **options) as one,
+        running_service(inbox, tmp_path / "other.log", **options),
+    ):
+        headers = {"content-type": "application/json"}
+        for is_new in (True, False):
+            for number in range(40):  # a connection each: the system gives some to one, some to the other
+                answer = httpx.post(one.url(), content=json.dumps(firing(number)), headers=headers)
+                assert answer.json() == {"accepted": True, "new": is_new}
+        os.kill(one.process.pid, signal.SIGKILL)
+        one.process.wait(30)
+        assert httpx.post(one.url(), content=json.dumps(firing(0)), headers=headers).json()["new"] is False
 
 
 def test_a_block_that_is_not_there_is_named(service: Service, tmp_path: Path) -> None:
