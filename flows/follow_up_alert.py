@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, Field
 from prefect_videodb._logging import get_logger
 from prefect_videodb.blocks import VideoDBCredentials
 from prefect_videodb.errors import InvalidRequest, NotFound, VideoDBError
+from prefect_videodb.following.archive import archive_clip
 from prefect_videodb.following.clip import clip_of
 from prefect_videodb.following.models import FOLLOW_UP_ALERT, FollowUp, FollowUpOptions, Line
 from prefect_videodb.following.notifying import NotNotified, body, key, notify, subject
@@ -104,13 +105,17 @@ def _follow_up(
         window=clip.window,
         missing=list(clip.missing),
     )
+    account = None
     try:
-        _gather(follow_up, load_credentials(credentials), options)
+        account = load_credentials(credentials)
+        _gather(follow_up, account, options)
     except VideoDBError as error:
         follow_up.missing.append(f"Not everything could be gathered: {error}")
     if not follow_up.clip.player_url:  # what the alert brought is better than nothing
         follow_up.clip = Links(stream_url=alert.stream_url, player_url=alert.player_url)
     failed = _notify(follow_up, notification_blocks, memory)
+    if options.archive and account:  # people do not wait for it
+        archive_clip(follow_up, account, options.archive)
     publish(follow_up, failed)
     if failed:
         raise NotNotified("; ".join(failed))

@@ -91,10 +91,13 @@ class Account:
         """Say whether so much of a run's stream can be played."""
         [stream] = self.streams(str(run.id))
         end = time.time()
-        window = {"start": end - seconds - 2.0, "end": end - seconds}
+        return self.plays(stream["id"], end - seconds - 2.0, end - seconds)
+
+    def plays(self, rtstream_id: str, start: float, end: float) -> bool:
+        """Say whether a window of a stream, in unix seconds, can be played."""
         answer = httpx.get(
-            f"{self.base_url}/rtstream/{stream['id']}/stream",
-            params=window,
+            f"{self.base_url}/rtstream/{rtstream_id}/stream",
+            params={"start": start, "end": end},
             headers={"x-access-token": KEY},
             timeout=30.0,
         )

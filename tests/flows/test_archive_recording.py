@@ -1,6 +1,7 @@
 """Archiving as a flow, and as a step of a recording, through their deployments and into a real store."""
 
 import json
+import time
 from collections.abc import Iterator
 
 import httpx
@@ -10,6 +11,10 @@ from pydantic import SecretStr
 from prefect_videodb.archiving.models import Archived
 from prefect_videodb.blocks import RecordingArchive
 from prefect_videodb.client import streams
+from prefect_videodb.flows import follow_up_alert
+from prefect_videodb.following.models import FollowUpOptions
+from prefect_videodb.following.report import markdown
+from prefect_videodb.webhooks.alert import Alert
 from tests.flows.conftest import KEY, SHORT, Account, Run, result_of, the_one_stopped_stream
 from tests.support.faulty_proxy import FaultyProxy, Rule
 from tests.support.media import make_silence
@@ -130,6 +135,24 @@ def test_a_recording_is_archived_when_it_is_exported(
     assert "Archived as" in run.artifacts()["meeting-recording"]["data"]
     assert "archive" in recording.steps_s
     the_one_stopped_stream(account, run)
+
+
+def test_the_clip_of_an_alert_is_archived_once(archive: RecordingArchive, account: Account, swift: SwiftServer) -> None:
+    rtstream_id = account.connect("Watched")
+    start = time.time() + 2
+    wait_for("its window can be played", lambda: account.plays(rtstream_id, start, start + 6))
+    alert = Alert(label="door", rtstream_id=rtstream_id, start_time=start + 1, end_time=start + 5)
+    options = FollowUpOptions(pad_before_s=1, pad_after_s=1, settle_s=0, context=False, archive="default")
+    flow = follow_up_alert.with_options(persist_result=False)
+    first, again = (flow(alert, credentials=account.block, options=options) for _ in range(2))
+    assert first.missing == []
+    assert first.archived is not None
+    assert again.archived is not None
+    assert again.archived.was_there
+    assert swift.read(archive.bucket, first.archived.key)[4:8] == b"ftyp"
+    assert first.archived.key in markdown(first, [])
+    gone = flow(alert, credentials=account.block, options=options.model_copy(update={"archive": "none-such"}))
+    assert "none-such" in gone.missing[0]
 
 
 def test_an_archive_that_fails_loses_nothing_else_of_the_recording(

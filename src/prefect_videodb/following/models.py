@@ -4,6 +4,7 @@ from datetime import datetime
 
 from pydantic import BaseModel, Field
 
+from prefect_videodb.archiving.models import Archived
 from prefect_videodb.recording.models import Links, Window
 
 # The flow's name at Prefect.
@@ -34,6 +35,11 @@ class FollowUpOptions(BaseModel):
     make_file: bool = Field(
         default=False, title="Make a file", description="Have VideoDB make a file of the clip that can be downloaded."
     )
+    archive: str | None = Field(
+        default=None,
+        title="Archive",
+        description="The RecordingArchive block into whose bucket the clip is copied; none when left empty.",
+    )
     hold_process: bool = Field(
         default=False,
         title="Hold a process",
@@ -60,6 +66,7 @@ class FollowUp(BaseModel):
     window: Window | None = Field(default=None, description="What the clip shows: the batch with its padding.")
     clip: Links = Field(default=Links(), description="Where it plays.")
     file_url: str | None = Field(default=None, description="The clip as a file, where one was asked for.")
+    archived: Archived | None = Field(default=None, description="Where the clip lies in the archive.")
     said: list[Line] = Field(default=[], description="What was said in the window, where the stream is transcribed.")
     seen: list[Line] = Field(default=[], description="What the live indexes of the stream tell of the window.")
     missing: list[str] = Field(default=[], description="What could not be found out, and why.")
