@@ -24,6 +24,7 @@ from prefect_videodb.blocks import RTStreamSource, VideoDBCredentials
 from prefect_videodb.local_server import LocalServer
 from prefect_videodb.recording.models import MeetingRecording
 from tests.support.faulty_proxy import FaultyProxy
+from tests.support.fork_server import Execution, ForkServer
 from tests.support.postgres import running_postgres
 from tests.support.prefect_server import read_flow_run, running_prefect_server
 from tests.support.processes import stopped, wait_for
@@ -31,6 +32,19 @@ from tests.support.processes import stopped, wait_for
 ROOT = Path(__file__).resolve().parents[2]
 KEY = "sk-flows-0123456789"
 _PAGE = 200
+
+
+# The one that runs of this process are executed by.
+_FORKS: list[ForkServer] = []
+
+
+@pytest.fixture(scope="session", autouse=True)
+def forks() -> Iterator[ForkServer]:
+    """Import what an execution needs once: an interpreter for each takes seconds of CPU."""
+    with ForkServer.running() as server:
+        _FORKS.append(server)
+        yield server
+        _FORKS.remove(server)
 
 
 @pytest.fixture(scope="module")
@@ -202,16 +216,9 @@ class Run:
         assert isinstance(created, FlowRun)
         return cls(created.id)
 
-    def execute(self) -> subprocess.Popen[bytes]:
+    def execute(self) -> Execution:
         """Start an execution as a worker does, in a process of its own."""
-        return subprocess.Popen(
-            [sys.executable, "-m", "prefect.engine"],
-            env=os.environ | {"PREFECT__FLOW_RUN_ID": str(self.id)},
-            cwd=ROOT,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        return _FORKS[0].execute(self.id, os.environ, Path(os.devnull))
 
     def finish(self, timeout_s: float = 240.0) -> FlowRun:
         """Execute to the end."""

@@ -7,7 +7,6 @@ import logging
 import os
 import random
 import re
-import signal
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -86,12 +85,6 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     folder = tmp_path_factory.mktemp("videodb-matrix")
     with LocalServer(folder, api_key=KEY, speech=OneSentence()) as server:
         yield Service(server, folder)
-
-
-@pytest.fixture(scope="module")
-def forks() -> Iterator[ForkServer]:
-    with ForkServer.running() as server:
-        yield server
 
 
 @dataclass
@@ -223,7 +216,7 @@ def sigkill(subject: Subject) -> None:
 
 def sigterm(subject: Subject) -> None:
     assert subject.process
-    subject.process.send(signal.SIGTERM)
+    subject.process.terminate()
 
 
 def undisturbed(matrix: Matrix, parameters: dict[str, Any]) -> list[str]:

@@ -15,7 +15,6 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
@@ -24,22 +23,48 @@ from tests.support.processes import stopped
 _ROOT = Path(__file__).resolve().parents[2]
 
 
-@dataclass
 class Execution:
-    """One process that executes a flow run."""
+    """One process that executes a flow run, with the methods of one that `subprocess` started."""
 
-    pid: int = 0
-    began: threading.Event = field(default_factory=threading.Event)
-    ended: threading.Event = field(default_factory=threading.Event)
+    def __init__(self) -> None:
+        self.began = threading.Event()
+        self.ended = threading.Event()
+        self.started_as = 0
+        self.status = 0
 
-    def send(self, number: signal.Signals) -> None:
+    @property
+    def pid(self) -> int:
+        """The process's id; it is waited for."""
+        if not self.began.wait(60):
+            raise RuntimeError("the process was not started")
+        return self.started_as
+
+    def poll(self) -> int | None:
+        """Give how it ended; None before it did."""
+        return os.waitstatus_to_exitcode(self.status) if self.ended.is_set() else None
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end, and give it.
+
+        Raises:
+            TimeoutExpired: it did not come in time.
+        """
+        if not self.ended.wait(timeout):
+            raise subprocess.TimeoutExpired("prefect.engine", timeout or 0.0)
+        return os.waitstatus_to_exitcode(self.status)
+
+    def send_signal(self, number: int) -> None:
         """Send a signal, unless the process is gone."""
-        if self.began.wait(60) and not self.ended.is_set():
+        if not self.ended.is_set():
             os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        """Ask it to end."""
+        self.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
         """Kill it as the kernel does when memory is short, and come back when it is dead."""
-        self.send(signal.SIGKILL)
+        self.send_signal(signal.SIGKILL)
         if not self.ended.wait(60):
             raise RuntimeError(f"process {self.pid} does not die")
 
@@ -98,9 +123,10 @@ class ForkServer:
             told = json.loads(line)
             execution = self._executions[told["number"]]
             if "pid" in told:
-                execution.pid = told["pid"]
+                execution.started_as = told["pid"]
                 execution.began.set()
             else:
+                execution.status = told["status"]
                 execution.ended.set()
 
 

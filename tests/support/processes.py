@@ -10,14 +10,39 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 ROOT = Path(__file__).resolve().parents[2]
 _STOP_TIMEOUT_S = 30.0
 _LONGEST_INTERVAL_S = 1.0
 
 
+class Process(Protocol):
+    """What `subprocess` gives, and what is forked."""
+
+    @property
+    def pid(self) -> int:
+        """Its id."""
+        ...
+
+    def poll(self) -> int | None:
+        """Give how it ended."""
+        ...
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end."""
+        ...
+
+    def terminate(self) -> None:
+        """Ask it to end."""
+        ...
+
+
+_P = TypeVar("_P", bound=Process)
+
+
 @contextmanager
-def stopped(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+def stopped(process: _P) -> Iterator[_P]:
     """End a process (the leader of its session) and everything that it started, with the block."""
     try:
         yield process
