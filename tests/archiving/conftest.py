@@ -17,7 +17,7 @@ from prefect_videodb.local_server import LocalServer
 from tests.support.faulty_proxy import FaultyProxy
 from tests.support.media import make_noise, make_silence
 from tests.support.processes import wait_for
-from tests.support.swift_server import ACCESS_KEY_ID, REGION, SECRET_ACCESS_KEY, SwiftServer, running_swift
+from tests.support.swift_server import SwiftServer, running_swift
 
 KEY = "sk-archiving-0123456789"
 
@@ -100,14 +100,7 @@ def account(videodb_proxy: FaultyProxy) -> VideoDBCredentials:
 @pytest.fixture
 def archive(swift: SwiftServer, store_proxy: FaultyProxy) -> RecordingArchive:
     """Give an archive with a bucket of its own."""
-    return RecordingArchive(
-        bucket=swift.make_bucket(),
-        prefix="meetings/2026",
-        endpoint_url=store_proxy.url,
-        region=REGION,
-        access_key_id=SecretStr(ACCESS_KEY_ID),
-        secret_access_key=SecretStr(SECRET_ACCESS_KEY),
-    )
+    return swift.archive(store_proxy.url, prefix="meetings/2026")
 
 
 def is_there(account: VideoDBCredentials, video_id: str) -> Video | None:

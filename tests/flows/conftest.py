@@ -31,7 +31,6 @@ from tests.support.processes import stopped, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 KEY = "sk-flows-0123456789"
-_PAGE = 200
 
 
 # The one that runs of this process are executed by.
@@ -190,18 +189,6 @@ def deploy_to(pool: str, entrypoint: str, flow_name: str, tags: list[str] | None
             tags=tags,
             enforce_parameter_schema=False,
         )
-
-
-def runs_of(deployment: UUID) -> list[FlowRun]:
-    """Give all runs of a deployment."""
-    found: list[FlowRun] = []
-    with get_client(sync_client=True) as client:
-        while True:
-            body = {"deployments": {"id": {"any_": [str(deployment)]}}, "limit": _PAGE, "offset": len(found)}
-            page = client.request("POST", "/flow_runs/filter", json=body | {"sort": "ID_DESC"}).json()
-            found += [FlowRun.model_validate(run) for run in page]
-            if len(page) < _PAGE:
-                return found
 
 
 @dataclass

@@ -11,7 +11,8 @@ from prefect.states import Cancelling
 from pydantic import SecretStr
 
 from prefect_videodb.blocks import AlertWebhook
-from tests.flows.conftest import Account, Run, deploy_to, pool_in_process, runs_of, the_one_stopped_stream
+from tests.flows.conftest import Account, Run, deploy_to, pool_in_process, the_one_stopped_stream
+from tests.support.prefect_server import is_final, runs_of
 from tests.support.processes import free_port, running_worker, wait_for
 from tests.webhooks.conftest import RECORDED, TOKEN, running_service
 
@@ -89,13 +90,9 @@ def test_every_recorded_body_goes_all_the_way_to_a_run_that_is_done(account: Acc
                 assert service.post(body, route=route).is_success
         wait_for("nothing waits", lambda: service.health()["waiting"] == 0)
         for deployment, bodies in ((alerts, ALERTS), (stages, STAGES)):
-            wait_for("all are done", lambda deployment=deployment: all(map(_is_final, runs_of(deployment))), 240)
+            wait_for("all are done", lambda deployment=deployment: all(map(is_final, runs_of(deployment))), 240)
             assert [run.state_name for run in runs_of(deployment)] == ["Completed"] * len(bodies)
         assert service.health()["dead_letters"] == 0
-
-
-def _is_final(run: FlowRun) -> bool:
-    return run.state is not None and run.state.is_final()
 
 
 def _connected(account: Account, watch: Run) -> bool:
@@ -103,5 +100,4 @@ def _connected(account: Account, watch: Run) -> bool:
 
 
 def _is_over(run: Run) -> bool:
-    state = run.read().state
-    return state is not None and state.is_final()
+    return is_final(run.read())

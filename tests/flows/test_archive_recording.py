@@ -19,7 +19,7 @@ from tests.flows.conftest import KEY, SHORT, Account, Run, result_of, the_one_st
 from tests.support.faulty_proxy import FaultyProxy, Rule
 from tests.support.media import make_silence
 from tests.support.processes import stopped, wait_for
-from tests.support.swift_server import ACCESS_KEY_ID, REGION, SECRET_ACCESS_KEY, SwiftServer, running_swift
+from tests.support.swift_server import ACCESS_KEY_ID, SECRET_ACCESS_KEY, SwiftServer, running_swift
 
 DEPLOYMENT = "archive-recording/archive-recording"
 
@@ -41,13 +41,7 @@ def archive(account: Account, deployed: str, swift: SwiftServer, store: FaultyPr
     """Save the block that the deployment names, with a bucket of its own."""
     assert account
     assert deployed
-    block = RecordingArchive(
-        bucket=swift.make_bucket(),
-        endpoint_url=store.url,
-        region=REGION,
-        access_key_id=SecretStr(ACCESS_KEY_ID),
-        secret_access_key=SecretStr(SECRET_ACCESS_KEY),
-    )
+    block = swift.archive(store.url)
     block.save("default", overwrite=True)
     return block
 

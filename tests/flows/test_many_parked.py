@@ -12,7 +12,6 @@ from uuid import UUID
 
 import pytest
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.objects import FlowRun
 from pydantic import SecretStr
 
 from prefect_videodb.blocks import RTStreamSource, VideoDBCredentials
@@ -20,8 +19,9 @@ from prefect_videodb.local_server import LocalServer
 from prefect_videodb.local_server.media.rtsp_server import LoopingRTSPServer
 from prefect_videodb.recording.changing import set_recording_end
 from prefect_videodb.recording.parking import is_parked
-from tests.flows.conftest import KEY, Account, deploy_to, pool_in_process, runs_of
+from tests.flows.conftest import KEY, Account, deploy_to, pool_in_process
 from tests.support.media import make_still
+from tests.support.prefect_server import is_final, runs_of
 from tests.support.processes import running_worker, session_of, wait_for
 
 PARKED = int(os.environ.get("VIDEODB_PARKED", "8"))
@@ -63,7 +63,7 @@ def test_recordings_that_are_parked_hold_no_process_and_are_all_finished(account
     for run_id in ids:
         set_recording_end.fn(run_id, end)
     with running_worker(tmp_path, pool):
-        wait_for("all have ended", lambda: all(map(_is_final, runs_of(deployment))), PATIENCE_S, 1.0)
+        wait_for("all have ended", lambda: all(map(is_final, runs_of(deployment))), PATIENCE_S, 1.0)
     assert Counter(run.state_name for run in runs_of(deployment)) == {"Completed": PARKED}
     assert Counter(stream["status"] for stream in account.streams("")) == {"stopped": PARKED}
     assert len(account.videos("")) == PARKED
@@ -73,7 +73,3 @@ def start(deployment: UUID) -> UUID:
     parameters = {"source": "many", "credentials": "many", "queries": [], "duration_minutes": 600.0}
     with get_client(sync_client=True) as client:
         return client.create_flow_run_from_deployment(deployment, parameters=parameters).id
-
-
-def _is_final(run: FlowRun) -> bool:
-    return run.state is not None and run.state.is_final()

@@ -16,6 +16,7 @@ from pathlib import Path
 from uuid import UUID
 
 import httpx
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.events.worker import EventsWorker
 from prefect.settings import PREFECT_API_URL
@@ -69,6 +70,28 @@ def read_flow_run(flow_run_id: UUID) -> FlowRun:
     """Read a run of the server that the environment names; tests that wait do it again and again."""
     answer = _HTTP.get(f"{PREFECT_API_URL.value()}/flow_runs/{flow_run_id}")
     return FlowRun.model_validate(answer.raise_for_status().json())
+
+
+def runs_of(deployment_id: UUID | str) -> list[FlowRun]:
+    """Give all runs of a deployment, in the order in which they were created."""
+    found: list[FlowRun] = []
+    with get_client(sync_client=True) as client:
+        while True:
+            body = {
+                "deployments": {"id": {"any_": [str(deployment_id)]}},
+                "limit": 200,
+                "offset": len(found),
+                "sort": "START_TIME_ASC",
+            }
+            page = client.request("POST", "/flow_runs/filter", json=body).json()
+            found += [FlowRun.model_validate(run) for run in page]
+            if len(page) < 200:
+                return sorted(found, key=lambda run: run.created or run.expected_start_time or 0)
+
+
+def is_final(run: FlowRun) -> bool:
+    """Say whether a run has ended."""
+    return run.state is not None and run.state.is_final()
 
 
 def _migrated() -> Path:

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING
 import boto3
 import httpx
 from botocore.config import Config
+from pydantic import SecretStr
 from swift.common.ring.builder import RingBuilder
 
+from prefect_videodb.blocks import RecordingArchive
 from tests.support.processes import free_port, stopped, wait_for
 
 if TYPE_CHECKING:
@@ -94,6 +96,17 @@ class SwiftServer:
         self._made.append(f"recordings-{len(self._made) + 1}")
         self.client.create_bucket(Bucket=self._made[-1])
         return self._made[-1]
+
+    def archive(self, url: str, prefix: str = "videodb") -> RecordingArchive:
+        """Give an archive with a bucket of its own; `url` leads to the store, or to what stands before it."""
+        return RecordingArchive(
+            bucket=self.make_bucket(),
+            prefix=prefix,
+            endpoint_url=url,
+            region=REGION,
+            access_key_id=SecretStr(ACCESS_KEY_ID),
+            secret_access_key=SecretStr(SECRET_ACCESS_KEY),
+        )
 
     def keys(self, bucket: str) -> list[str]:
         """List what is in a bucket."""

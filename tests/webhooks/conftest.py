@@ -23,6 +23,7 @@ from pydantic import BaseModel, Field, SecretStr
 
 from prefect_videodb.blocks import AlertWebhook
 from prefect_videodb.webhooks.rules import AlertRoute
+from tests.support.prefect_server import runs_of
 from tests.support.processes import stopped, wait_for
 from tests.support.sqs_server import environment_of, running_sqs_server
 
@@ -218,23 +219,6 @@ def service(webhook: AlertWebhook, tmp_path: Path) -> Iterator[Service]:
     assert webhook
     with running_service(tmp_path / "inbox.sqlite", tmp_path / "service.log") as running:
         yield running
-
-
-def runs_of(deployment_id: str) -> list[FlowRun]:
-    """Give all runs of a deployment, in the order in which they were created."""
-    found: list[FlowRun] = []
-    with get_client(sync_client=True) as client:
-        while True:
-            body = {
-                "deployments": {"id": {"any_": [deployment_id]}},
-                "limit": 200,
-                "offset": len(found),
-                "sort": "START_TIME_ASC",
-            }
-            page = client.request("POST", "/flow_runs/filter", json=body).json()
-            found += [FlowRun.model_validate(run) for run in page]
-            if len(page) < 200:
-                return sorted(found, key=lambda run: run.created or run.expected_start_time or 0)
 
 
 def wait_for_runs(deployment_id: str, count: int, timeout_s: float = 120.0) -> list[FlowRun]:

@@ -11,6 +11,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
 
 from prefect_videodb.blocks import AlertWebhook
+from tests.support.prefect_server import runs_of
 from tests.support.processes import wait_for
 from tests.webhooks.conftest import (
     RECORDED,
@@ -19,7 +20,6 @@ from tests.webhooks.conftest import (
     events_of,
     firing,
     running_service,
-    runs_of,
     take_alert,
     wait_for_runs,
 )

@@ -22,9 +22,9 @@ from pydantic import SecretStr
 
 from prefect_videodb.blocks import AlertWebhook
 from prefect_videodb.webhooks.rules import AlertRoute
-from tests.support.prefect_server import running_prefect_server
+from tests.support.prefect_server import running_prefect_server, runs_of
 from tests.support.processes import free_port, wait_for
-from tests.webhooks.conftest import TOKEN, firing, running_service, runs_of, take_alert
+from tests.webhooks.conftest import TOKEN, firing, running_service, take_alert
 
 ALERTS = int(os.environ.get("VIDEODB_ALERTS", "150"))
 DUPLICATES = ALERTS // 5

@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from prefect_videodb.blocks import AlertWebhook
+from tests.support.prefect_server import runs_of
 from tests.support.processes import wait_for
 from tests.webhooks.conftest import (
     RECORDED,
@@ -20,7 +21,6 @@ from tests.webhooks.conftest import (
     events_of,
     firing,
     running_service,
-    runs_of,
     wait_for_runs,
 )
 from tests.webhooks.test_mailbox import run_letters

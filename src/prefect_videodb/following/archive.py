@@ -6,10 +6,8 @@ from prefect_videodb.archiving.models import Archived
 from prefect_videodb.blocks import VideoDBCredentials
 from prefect_videodb.errors import ConfigurationError
 from prefect_videodb.following.models import FollowUp
+from prefect_videodb.recording.archive import archived_or_why
 from prefect_videodb.recording.inputs import load_archive
-from prefect_videodb.recording.text import one_line
-from prefect_videodb.redact import redact_urls
-from prefect_videodb.tasks import archive_video
 
 
 def archive_clip(follow_up: FollowUp, account: VideoDBCredentials, archive: str) -> None:
@@ -24,15 +22,9 @@ def archive_clip(follow_up: FollowUp, account: VideoDBCredentials, archive: str)
     except ConfigurationError as error:
         follow_up.missing.append(f"The clip was not archived: {error}")
         return
-    state = archive_video(
-        account,
-        f"{follow_up.rtstream_id}-{start:.0f}-{end:.0f}",
-        block,
-        url=SecretStr(link),
-        return_state=True,
-    )
-    result = state.result(raise_on_failure=False)
+    key = f"{follow_up.rtstream_id}-{start:.0f}-{end:.0f}"
+    result = archived_or_why(account, key, block, url=SecretStr(link))
     if isinstance(result, Archived):
         follow_up.archived = result
     else:
-        follow_up.missing.append(f"The clip was not archived: {redact_urls(one_line(str(result)))}")
+        follow_up.missing.append(f"The clip was not archived: {result}")

@@ -5,8 +5,8 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.exceptions import PrefectException
 
 from prefect_videodb._logging import get_logger
-from prefect_videodb.archiving.models import Archived
 from prefect_videodb.following.models import FollowUp, Line
+from prefect_videodb.recording.archive import place
 from prefect_videodb.recording.text import clock, escape, link
 
 _LONGEST_TEXT = 4000
@@ -51,14 +51,10 @@ def _facts(follow_up: FollowUp) -> list[str]:
         "clip to": clock(follow_up.window.end) if follow_up.window else None,
         "stream": escape(follow_up.rtstream_id) if follow_up.rtstream_id else None,
         "file": link("download", follow_up.file_url) if follow_up.file_url else None,
-        "archived": _place(follow_up.archived) if follow_up.archived else None,
+        "archived": place(follow_up.archived) if follow_up.archived else None,
     }
     rows = [f"| {name} | {fact} |" for name, fact in facts.items() if fact is not None]
     return ["| | |", "| --- | --- |", *rows] if rows else []
-
-
-def _place(copy: Archived) -> str:
-    return f"{escape(copy.key)} in bucket {escape(copy.bucket)}, {copy.size_bytes:,} bytes"
 
 
 def _lines(title: str, lines: list[Line]) -> list[str]:

@@ -1,16 +1,17 @@
 """Copy the videos of a recording into the archive. What goes wrong is told, and loses nothing else."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from pydantic import SecretStr
 
 from prefect_videodb._logging import get_logger
 from prefect_videodb.archiving.models import Archived
-from prefect_videodb.blocks import VideoDBCredentials
+from prefect_videodb.blocks import RecordingArchive, VideoDBCredentials
 from prefect_videodb.errors import ConfigurationError
 from prefect_videodb.recording.inputs import load_archive
 from prefect_videodb.recording.models import MeetingRecording, RecordingOptions
-from prefect_videodb.recording.text import one_line
+from prefect_videodb.recording.text import escape, one_line
 from prefect_videodb.redact import redact_urls
 from prefect_videodb.tasks import archive_video
 
@@ -26,20 +27,32 @@ def archive_videos(
         return
     for video_id in (*recording.earlier_video_ids, recording.video_id):
         url = recording.video.stream_url if video_id == recording.video_id and "video" not in media_types else None
-        state = archive_video(
+        result = archived_or_why(
             account,
             video_id,
             archive,
             collection_id=options.collection_id,
             url=SecretStr(url) if url else None,
             timeout_s=options.job_timeout_minutes * 60,
-            return_state=True,
         )
-        result = state.result(raise_on_failure=False)
         if isinstance(result, Archived):
             recording.archived.append(result)
         else:
             _tell(recording, f"{video_id}: {result}")
+
+
+def archived_or_why(
+    account: VideoDBCredentials, video_id: str, archive: RecordingArchive, **options: Any
+) -> Archived | str:
+    """Archive a video with the task `archive_video`; give where it lies, or why it does not."""
+    state = archive_video(account, video_id, archive, **options, return_state=True)
+    result = state.result(raise_on_failure=False)
+    return result if isinstance(result, Archived) else redact_urls(one_line(str(result)))
+
+
+def place(copy: Archived) -> str:
+    """Say where a copy lies, in markdown."""
+    return f"{escape(copy.key)} in bucket {escape(copy.bucket)}, {copy.size_bytes:,} bytes"
 
 
 def _tell(recording: MeetingRecording, trouble: str) -> None:

@@ -5,6 +5,7 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.exceptions import PrefectException
 
 from prefect_videodb._logging import get_logger
+from prefect_videodb.recording.archive import place
 from prefect_videodb.recording.models import MeetingRecording, Span
 from prefect_videodb.recording.text import clock, escape, link, timecode
 
@@ -41,10 +42,7 @@ def _head(recording: MeetingRecording) -> list[str]:
     lines += [f"- Video {escape(recording.video_id)}, stream {escape(recording.rtstream_id)}"]
     lines += [f"- An earlier part is the video {escape(video_id)}" for video_id in recording.earlier_video_ids]
     lines += [f"- Not recorded: {clock(gap.start)} to {clock(gap.end)}" for gap in recording.missing]
-    lines += [
-        f"- Archived as {escape(copy.key)} in bucket {escape(copy.bucket)}, {copy.size_bytes:,} bytes"
-        for copy in recording.archived
-    ]
+    lines += [f"- Archived as {place(copy)}" for copy in recording.archived]
     lines += [f"- **Not archived**: {escape(reason)}" for reason in recording.not_archived]
     if recording.missing_s:
         lines += ["", f"**{timecode(recording.missing_s)} of the window are not in the video**: the stream was away."]
