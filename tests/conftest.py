@@ -26,6 +26,7 @@ os.environ.pop("VIDEO_DB_API_KEY", None)
 
 from prefect.settings import PREFECT_API_URL, temporary_settings  # noqa: E402 - after the environment
 
+from tests.support.postgres import running_postgres  # noqa: E402 - the same
 from tests.support.prefect_server import running_prefect_server  # noqa: E402 - the same
 
 # How fast the machine is decides nothing.
@@ -35,8 +36,14 @@ settings.load_profile("any-machine")
 
 @pytest.fixture(scope="session")
 def prefect_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Give the API of a Prefect server in a process of its own."""
-    with running_prefect_server(tmp_path_factory.mktemp("prefect-server")) as server:
+    """Give the API of a Prefect server in a process of its own.
+
+    It is on PostgreSQL: on SQLite it refuses or delays, for up to a minute, what many do at the same time.
+    """
+    with (
+        running_postgres() as database,
+        running_prefect_server(tmp_path_factory.mktemp("prefect-server"), database=database) as server,
+    ):
         yield server.url
 
 

@@ -16,7 +16,6 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.objects import FlowRun
 from prefect.deployments import run_deployment
-from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Scheduled
 from pydantic import SecretStr
 
@@ -25,9 +24,9 @@ from prefect_videodb.local_server import LocalServer
 from prefect_videodb.recording.models import MeetingRecording
 from tests.support.faulty_proxy import FaultyProxy
 from tests.support.fork_server import Execution, ForkServer
-from tests.support.postgres import running_postgres
-from tests.support.prefect_server import read_flow_run, running_prefect_server
+from tests.support.prefect_server import read_flow_run
 from tests.support.processes import stopped, wait_for
+from tests.support.speech import OneSentence
 
 ROOT = Path(__file__).resolve().parents[2]
 KEY = "sk-flows-0123456789"
@@ -46,27 +45,10 @@ def forks() -> Iterator[ForkServer]:
         _FORKS.remove(server)
 
 
-@pytest.fixture(scope="module")
-def busy_prefect_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Give the API of a Prefect server on PostgreSQL: on SQLite it refuses or delays what many do at the same time."""
-    with (
-        running_postgres() as database,
-        running_prefect_server(tmp_path_factory.mktemp("prefect"), database=database) as server,
-    ):
-        yield server.url
-
-
-@pytest.fixture
-def busy_prefect_api(busy_prefect_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Work against that server, in this process and in those that it starts."""
-    monkeypatch.setenv("PREFECT_API_URL", busy_prefect_url)
-    with temporary_settings({PREFECT_API_URL: busy_prefect_url}):
-        yield busy_prefect_url
-
-
 @pytest.fixture(scope="session")
 def videodb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServer]:
-    with LocalServer(tmp_path_factory.mktemp("videodb"), api_key=KEY) as server:
+    """Give a VideoDB that hears the same sentence again and again; what listens is in `test_record_meeting`."""
+    with LocalServer(tmp_path_factory.mktemp("videodb"), api_key=KEY, speech=OneSentence()) as server:
         yield server
 
 
@@ -198,7 +180,7 @@ class Run:
     id: UUID
 
     @classmethod
-    def of(cls, deployment: str, **parameters: Any) -> "Run":
+    def of(cls, deployment: str | UUID, **parameters: Any) -> "Run":
         created = run_deployment(deployment, parameters=parameters, timeout=0)
         assert isinstance(created, FlowRun)
         return cls(created.id)

@@ -27,13 +27,13 @@ from pydantic import SecretStr
 
 from prefect_videodb.blocks import RTStreamSource, VideoDBCredentials
 from prefect_videodb.local_server import LocalServer
-from prefect_videodb.local_server.speech import Sound, Utterance, Word
 from prefect_videodb.recording.models import MeetingRecording
-from tests.flows.conftest import KEY, Account, Run, deploy
+from tests.flows.conftest import KEY, Account, Run
 from tests.support.faulty_proxy import FaultyProxy, Rule
 from tests.support.fork_server import Execution, ForkServer
 from tests.support.kill_points import Point, named, points
 from tests.support.processes import running_worker, wait_for
+from tests.support.speech import OneSentence
 
 logger = logging.getLogger(__name__)
 _ALL = bool(os.environ.get("VIDEODB_SOAK"))
@@ -45,20 +45,6 @@ _HOLDING: dict[str, Any] = {"duration_minutes": 8 / 60, "options": {"hold_proces
 # Parked only while there are 30 s left, on any machine.
 _PARKING: dict[str, Any] = {"duration_minutes": 75 / 60}
 _PLANNED_S = {8.0, 75.0}
-
-
-class OneSentence:
-    """A recognizer that needs no time: here it is not asked what is understood, but how often."""
-
-    name = "one sentence"
-
-    def transcribe(self, sound: Sound, *, on_progress: Callable[[float], None]) -> Iterator[Utterance]:
-        """Yield the sentence."""
-        seconds = sum(map(len, sound())) / 32_000
-        assert seconds > 2
-        on_progress(1.0)
-        words = ["Alice", "will", "send", "the", "budget", "by", "Friday"]
-        yield [Word(word, 0.5 + index * 0.2, 0.6 + index * 0.2) for index, word in enumerate(words)]
 
 
 @dataclass
@@ -103,20 +89,13 @@ class Matrix:
             return self._number
 
 
-@pytest.fixture(scope="module")
-def deployment(busy_prefect_url: str) -> str:
-    return deploy(busy_prefect_url)
-
-
 @pytest.fixture
-def matrix(
-    service: Service, forks: ForkServer, busy_prefect_api: str, deployment: str, tmp_path: Path
-) -> Iterator[Matrix]:
+def matrix(service: Service, forks: ForkServer, prefect_api: str, deployed: str, tmp_path: Path) -> Iterator[Matrix]:
     RTStreamSource(url=SecretStr(service.server.sample_url), name="Sample meeting").save("matrix-room", overwrite=True)
     block = VideoDBCredentials(api_key=SecretStr(KEY), base_url=service.server.base_url)
     block.save("default", overwrite=True)  # of the flow that looks after streams
     account = Account(block, service.server.base_url)
-    yield Matrix(service, account, forks, busy_prefect_api, deployment, tmp_path)
+    yield Matrix(service, account, forks, prefect_api, deployed, tmp_path)
     account.stop_all()
 
 

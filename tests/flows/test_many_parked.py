@@ -30,9 +30,9 @@ PATIENCE_S = 180.0 + 6.0 * PARKED
 
 
 @pytest.fixture
-def account(busy_prefect_api: str, tmp_path: Path) -> Iterator[Account]:
+def account(prefect_api: str, tmp_path: Path) -> Iterator[Account]:
     """A service of its own, with a source that costs next to nothing to record."""
-    assert busy_prefect_api
+    assert prefect_api
     with (
         LoopingRTSPServer(make_still(tmp_path / "still.mp4")) as camera,
         LocalServer(tmp_path / "videodb", api_key=KEY) as videodb,

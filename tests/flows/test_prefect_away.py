@@ -17,7 +17,16 @@ from pydantic import SecretStr
 
 from prefect_videodb.blocks import RTStreamSource, VideoDBCredentials
 from prefect_videodb.local_server import LocalServer
-from tests.flows.conftest import KEY, SHORT, Account, Run, deploy, result_of, the_one_stopped_stream
+from tests.flows.conftest import (
+    KEY,
+    SHORT,
+    Account,
+    Run,
+    deploy_to,
+    pool_in_process,
+    result_of,
+    the_one_stopped_stream,
+)
 from tests.support.faulty_proxy import Fault, FaultyProxy, Rule
 from tests.support.prefect_server import PrefectServer, running_prefect_server
 from tests.support.processes import free_port, stopped
@@ -33,12 +42,13 @@ def _prefect(home: Path, port: int, monkeypatch: pytest.MonkeyPatch) -> Iterator
         yield server
 
 
-def _scheduled(videodb: LocalServer, prefect_url: str) -> tuple[Account, Run]:
+def _scheduled(videodb: LocalServer) -> tuple[Account, Run]:
     """Set everything up on a fresh Prefect server, and schedule a recording."""
     block = VideoDBCredentials(api_key=SecretStr(KEY), base_url=videodb.base_url)
     block.save("default")
     RTStreamSource(url=SecretStr(videodb.sample_url), name="Sample meeting").save("meeting-room")
-    run = Run.of(deploy(prefect_url), duration_minutes=_MINUTES, queries=[])
+    flow = "prefect_videodb.flows.record_meeting.record_meeting"
+    run = Run.of(deploy_to(pool_in_process(), flow, "record-meeting"), duration_minutes=_MINUTES, queries=[])
     return Account(block, videodb.base_url), run
 
 
@@ -62,7 +72,7 @@ def test_a_prefect_server_that_is_killed_while_a_recording_is_parked_wakes_it_wh
 ) -> None:
     port = free_port()
     with _prefect(tmp_path, port, monkeypatch) as server:
-        account, run = _scheduled(videodb, server.url)
+        account, run = _scheduled(videodb)
         _execute_once(run)
         parked = run.read()
         assert parked.state is not None
@@ -87,7 +97,7 @@ def test_a_prefect_database_that_is_restored_from_before_the_run_makes_no_second
     port = free_port()
     database, backup = tmp_path / "prefect.db", tmp_path / "backup.db"
     with _prefect(tmp_path, port, monkeypatch) as server:
-        account, run = _scheduled(videodb, server.url)
+        account, run = _scheduled(videodb)
         with closing(sqlite3.connect(database)) as now, closing(sqlite3.connect(backup)) as copy:
             now.backup(copy)
         _execute_once(run)

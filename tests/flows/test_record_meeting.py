@@ -1,6 +1,7 @@
 """The main flow, through its deployment, on real media: what it leaves behind, and what can go wrong."""
 
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -10,11 +11,19 @@ from pydantic import SecretStr
 from prefect_videodb.blocks import RTStreamSource
 from prefect_videodb.errors import ConfigurationError
 from prefect_videodb.flows import record_meeting
+from prefect_videodb.local_server import LocalServer
 from prefect_videodb.recording.inputs import load_source
 from tests.flows.conftest import HOLDING, KEY, SHORT, Account, Run, result_of, the_one_stopped_stream
 from tests.support.faulty_proxy import FaultyProxy
 from tests.support.media import make_silence
 from tests.support.processes import free_port, stopped, wait_for
+
+
+@pytest.fixture(scope="module")
+def videodb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServer]:
+    """Give a VideoDB that listens."""
+    with LocalServer(tmp_path_factory.mktemp("videodb"), api_key=KEY) as server:
+        yield server
 
 
 def test_a_meeting_is_recorded_exported_searched_and_compiled(account: Account, deployed: str) -> None:

@@ -1,6 +1,5 @@
 """A real Prefect server, in a process of its own, on a port of its own."""
 
-import fcntl
 import os
 import shutil
 import sqlite3
@@ -11,7 +10,6 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from uuid import UUID
 
@@ -21,12 +19,12 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.events.worker import EventsWorker
 from prefect.settings import PREFECT_API_URL
 
+from tests.support.migrated import made_once, upgrade
 from tests.support.processes import free_port, stopped
 
 _START_TIMEOUT_S = 180.0
 # Prefect's own client reads the certificates anew each time that one is made.
 _HTTP = httpx.Client(timeout=60.0, verify=False)  # noqa: S501 - it asks loopback only, without TLS
-_CACHE = Path(__file__).resolve().parents[2] / ".cache"
 
 
 @dataclass
@@ -41,7 +39,7 @@ class PrefectServer:
 def running_prefect_server(home: Path, port: int | None = None, database: str | None = None) -> Iterator[PrefectServer]:
     """Run a Prefect server; it may be killed meanwhile. Its database is `prefect.db` in `home`, or one with a URL."""
     if not database and not (home / "prefect.db").exists():
-        shutil.copyfile(_migrated(), home / "prefect.db")
+        shutil.copyfile(made_once("sqlite", _migrate) / "prefect.db", home / "prefect.db")
     port = port or free_port()
     url = f"http://127.0.0.1:{port}/api"
     log = home / "server.log"
@@ -94,32 +92,12 @@ def is_final(run: FlowRun) -> bool:
     return run.state is not None and run.state.is_final()
 
 
-def _migrated() -> Path:
-    """Give a database of this Prefect that is empty and needs no migration: they take longer than all else."""
-    _CACHE.mkdir(parents=True, exist_ok=True)
-    made = _CACHE / f"prefect-{version('prefect')}.db"
-    with (_CACHE / "prefect.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # the suite runs in several processes
-        if not made.exists():
-            _migrate(made)
-    return made
-
-
-def _migrate(target: Path) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
-        done = subprocess.run(
-            [sys.executable, "-m", "prefect", "server", "database", "upgrade", "-y"],
-            env=environment | {"PREFECT_HOME": folder},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        half = target.with_suffix(".half")
-        with closing(sqlite3.connect(Path(folder) / "prefect.db")) as source, closing(sqlite3.connect(half)) as copy:
+def _migrate(folder: Path) -> None:
+    with tempfile.TemporaryDirectory() as home:
+        upgrade({"PREFECT_HOME": home})
+        copy = sqlite3.connect(folder / "prefect.db")
+        with closing(copy), closing(sqlite3.connect(Path(home) / "prefect.db")) as source:
             source.backup(copy)
-        half.replace(target)
 
 
 def _is_up(url: str) -> bool:

@@ -33,8 +33,8 @@ class Process(Protocol):
         """Wait for its end."""
         ...
 
-    def terminate(self) -> None:
-        """Ask it to end."""
+    def send_signal(self, number: int, /) -> None:
+        """Send it a signal."""
         ...
 
 
@@ -42,13 +42,13 @@ _P = TypeVar("_P", bound=Process)
 
 
 @contextmanager
-def stopped(process: _P) -> Iterator[_P]:
+def stopped(process: _P, end: signal.Signals = signal.SIGTERM) -> Iterator[_P]:
     """End a process (the leader of its session) and everything that it started, with the block."""
     try:
         yield process
     finally:
         if process.poll() is None:
-            process.terminate()
+            process.send_signal(end)
         with suppress(subprocess.TimeoutExpired):
             process.wait(_STOP_TIMEOUT_S)
         _kill_session(process.pid)

@@ -138,6 +138,13 @@ def queues(sqs_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Queues]
     sqs.close()
 
 
+_BARE = """
+import runpy, sys
+sys.modules["httptools"] = sys.modules["uvloop"] = None
+runpy.run_module("prefect_videodb.webhooks", run_name="__main__", alter_sys=True)
+"""
+
+
 @contextmanager
 def running_service(
     inbox: Path | Queues,
@@ -147,9 +154,10 @@ def running_service(
     webhook: str = "default",
     only: str = "",
     shares_port: bool = False,
+    is_bare: bool = False,
 ) -> Iterator[Any]:
-    """Run the service; gives it, or its process alone where it does not listen."""
-    command = [sys.executable, "-m", "prefect_videodb.webhooks", "--webhook", webhook]
+    """Run the service; gives it, or its process alone where it does not listen. A bare one lacks the extra."""
+    command = [sys.executable, *(["-c", _BARE] if is_bare else ["-m", "prefect_videodb.webhooks"]), "--webhook", webhook]
     command += inbox.options() if isinstance(inbox, Queues) else ["--inbox", str(inbox)]
     command += ["--port", str(port)] + (["--only", only] if only else []) + (["--share-port"] if shares_port else [])
     log.write_bytes(b"")

@@ -22,14 +22,26 @@ from tests.webhooks.conftest import OLD_TOKEN, RECORDED, TOKEN, Service, firing,
 @pytest.fixture(scope="module")
 def service(prefect_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """Give one service to all tests: they ask different things of it."""
-    folder = tmp_path_factory.mktemp("receiver")
+    with _shared(prefect_url, tmp_path_factory.mktemp("receiver"), is_bare=False) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def bare_service(prefect_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """Give one without the extra: what reads HTTP is another program then."""
+    with _shared(prefect_url, tmp_path_factory.mktemp("bare"), is_bare=True) as running:
+        yield running
+
+
+@contextlib.contextmanager
+def _shared(prefect_url: str, folder: Path, *, is_bare: bool) -> Iterator[Service]:
     with (
         pytest.MonkeyPatch.context() as environment,
         temporary_settings({PREFECT_API_URL: prefect_url}),
     ):
         environment.setenv("PREFECT_API_URL", prefect_url)
         save_webhook()
-        with running_service(folder / "inbox.sqlite", folder / "service.log") as running:
+        with running_service(folder / "inbox.sqlite", folder / "service.log", is_bare=is_bare) as running:
             yield running
 
 
@@ -110,8 +122,10 @@ def test_no_secret_is_in_the_log(service: Service) -> None:
     assert "guessed-token" not in service.log.read_text()
 
 
-def test_a_thousand_slow_senders_do_not_stop_it(service: Service) -> None:
+@pytest.mark.parametrize("kind", ["service", "bare_service"])
+def test_a_thousand_slow_senders_do_not_stop_it(kind: str, request: pytest.FixtureRequest) -> None:
     """They send a byte now and then; alerts come in beside them, and in the end they are cut off."""
+    service: Service = request.getfixturevalue(kind)
     slow: list[socket.socket] = []
     try:
         for number in range(1000):

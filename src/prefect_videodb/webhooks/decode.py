@@ -85,7 +85,7 @@ def _flat(told: dict[str, Any]) -> dict[str, Any]:
 
 def _object(body: bytes) -> dict[str, Any]:
     try:
-        told = json.loads(body, parse_constant=_no_number)
+        told = _DECODER.decode(body.decode(json.detect_encoding(body)))
     except RecursionError:
         raise Malformed("the JSON is nested too deeply") from None
     except ValueError:  # no UTF-8, no JSON, a number that is none
@@ -97,3 +97,7 @@ def _object(body: bytes) -> dict[str, Any]:
 
 def _no_number(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is no number")
+
+
+# Made once: to make one takes as long as to decode an alert.
+_DECODER = json.JSONDecoder(parse_constant=_no_number)

@@ -45,6 +45,7 @@ CREATE TABLE IF NOT EXISTS dead_letters (
 CREATE TABLE IF NOT EXISTS settings (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
 _MOST_AT_ONCE = 1000
+_GATHER_S = 0.0005
 # An alert that comes again after so long is taken for another.
 KEEP_S = 30 * 86_400.0
 # A letter that was refused for what it holds is tried less and less often.
@@ -101,16 +102,19 @@ class Inbox:
         return self._soon(lambda: self._keep(letter))
 
     def _keep(self, letter: Letter) -> bool:
-        again = self._db.execute("UPDATE letters SET copies = copies + 1 WHERE identity = ?", (letter.identity,))
-        if again.rowcount:
-            return False
-        self._db.execute(
-            "INSERT INTO letters (identity, route, kind, told, body, received_at, leader) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        kept = self._db.execute(
+            "INSERT INTO letters (identity, route, kind, told, body, received_at) VALUES (?, ?, ?, ?, ?, ?) "
+            "ON CONFLICT DO NOTHING",
             (
                 *(letter.identity, letter.route, letter.kind, json.dumps(letter.told), letter.body),
-                *(letter.received_at, self._leader(letter)),
+                letter.received_at,
             ),
         )
+        if not kept.rowcount:
+            self._db.execute("UPDATE letters SET copies = copies + 1 WHERE identity = ?", (letter.identity,))
+            return False
+        if leader := self._leader(letter):
+            self._db.execute("UPDATE letters SET leader = ? WHERE identity = ?", (leader, letter.identity))
         return True
 
     def _leader(self, letter: Letter) -> str | None:
@@ -281,6 +285,8 @@ class Inbox:
     def _write(self) -> None:
         """Commit together what waits together, until the inbox is closed."""
         while (first := self._queue.get()) is not None:
+            # What comes in this time is written together: a commit costs more than what it holds.
+            time.sleep(_GATHER_S)
             batch = [first]
             while len(batch) < _MOST_AT_ONCE and not self._queue.empty():
                 following = self._queue.get()

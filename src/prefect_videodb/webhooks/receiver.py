@@ -9,7 +9,7 @@ import json
 import logging
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ from prefect_videodb.webhooks.decode import LifecycleEvent, Malformed, Unknown, 
 from prefect_videodb.webhooks.lifecycle import identity_of_stage
 from prefect_videodb.webhooks.mail import Away, DeadLetter, Letter, Mailbox, TooLong
 from prefect_videodb.webhooks.rules import Rules
+from prefect_videodb.webhooks.waking import Waker
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -82,6 +83,7 @@ class Receiver:
         self._rules = rules
         self._on_letter = on_letter
         self._buckets: dict[str, _Bucket] = {}
+        self._waker = Waker()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -152,7 +154,7 @@ class Receiver:
 
     async def _keep(self, letter: Letter | DeadLetter) -> bool | None:
         try:
-            return await asyncio.wrap_future(self._inbox.put(letter))
+            return await self._waker.result(self._inbox.put(letter))
         except TooLong as error:
             raise Refused(413, str(error)) from None
         except Exception as error:
@@ -172,7 +174,8 @@ def letter_of(told: Alert | LifecycleEvent, route: str, body: bytes, cooldown_s:
     """Make the letter of an alert or stage, in whatever way it came; `body` is how it came, kept as it is."""
     kept = shortened(storable(told.model_dump(mode="json", exclude_none=True))) | {"route": route}
     if isinstance(told, Alert):
-        kept |= {"rtstream_id": told.stream} if told.stream else {}
+        if told.stream:
+            kept["rtstream_id"] = told.stream
         return Letter(identity(told, route), route, "alert", kept, body, cooldown_s)
     return Letter(identity_of_stage(told, route), route, "lifecycle", kept, body)
 
@@ -180,7 +183,9 @@ def letter_of(told: Alert | LifecycleEvent, route: str, body: bytes, cooldown_s:
 def storable(value: Any) -> Any:
     """Make of what came what every database can hold: no half characters, no NUL, no number of a thousand digits."""
     if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode().replace("\x00", "\ufffd")
+        # What can be printed holds none of it, and to ask costs next to nothing.
+        is_sure = value.isprintable()
+        return value if is_sure else value.encode("utf-8", "replace").decode().replace("\x00", "\ufffd")
     if isinstance(value, dict):
         return {storable(str(key)): storable(inner) for key, inner in value.items()}
     if isinstance(value, list):
@@ -245,13 +250,10 @@ async def _all_of(receive: Receive) -> bytes:
 
 async def _answer(send: Send, status: int, told: dict[str, Any], headers: dict[str, str] | None = None) -> None:
     body = json.dumps(told).encode()
-    lines: Iterable[tuple[str, str]] = {
-        "content-type": "application/json",
-        "content-length": str(len(body)),
-        **(headers or {}),
-    }.items()
-    encoded = [(name.encode(), value.encode()) for name, value in lines]
-    await send({"type": "http.response.start", "status": status, "headers": encoded})
+    lines = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    if headers:
+        lines += [(name.encode(), value.encode()) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": status, "headers": lines})
     await send({"type": "http.response.body", "body": body})
 
 
