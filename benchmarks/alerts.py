@@ -3,10 +3,10 @@
     python benchmarks/alerts.py [--seconds 10] [--alerts 20]
 
 The peers: (a) a FastAPI handler that creates the flow run before it answers; (b) Prefect's own event endpoint, and an
-automation that runs the deployment. All stand before one Prefect server (SQLite), which ours needs only afterwards. A
-client in a process of its own posts alerts of the recorded shape, each another one, over 32 connections; it shares the
-two cores with what it measures. `Accepted` counts answers of 2xx; of ours, what is on the disk is counted, too. Two
-receivers share a port and an inbox.
+automation that runs the deployment. All stand before one Prefect server on PostgreSQL, which ours needs only
+afterwards. A client in a process of its own posts alerts of the recorded shape, each another one, over 32 connections;
+it shares the two cores with what it measures. `Accepted` counts answers of 2xx; of ours, what is on the disk is
+counted, too. Two receivers share a port and an inbox.
 Targets on 2 cores, for ours: 2,000 alerts/s; the 99th percentile below 50 ms at 500/s; running within 1 s, median.
 """
 
@@ -269,10 +269,11 @@ def main() -> None:
 
 def measure(home: Path, seconds: float, alerts: int) -> None:
     """Measure everything against one Prefect server."""
+    from tests.support.postgres import running_postgres
     from tests.support.prefect_server import running_prefect_server
     from tests.support.processes import free_port
 
-    with running_prefect_server(home) as server:
+    with running_postgres() as database, running_prefect_server(home, database=database) as server:
         os.environ["PREFECT_API_URL"] = server.url
         from prefect.settings import PREFECT_API_URL, temporary_settings
 
@@ -287,11 +288,14 @@ def measure(home: Path, seconds: float, alerts: int) -> None:
                 FASTAPI: f"http://127.0.0.1:{plain}/{deployments[FASTAPI]}",
                 EVENTS: f"{server.url}/events",
             }
-            service = [sys.executable, "-m", "prefect_videodb.webhooks", "--webhook", "bench", "--inbox", str(inbox)]
+            service = [sys.executable, "-m", "prefect_videodb.webhooks", "--webhook", "bench"]
             uvicorn = ["-m", "uvicorn", "--factory", "benchmarks.alerts:fastapi_handler", "--no-access-log"]
             with process(home / "plain.log", sys.executable, *uvicorn, "--port", str(plain)):
                 when(lambda: httpx.get(f"http://127.0.0.1:{plain}/docs").is_success, "the plain handler")
-                receiver = [*service, "--port", str(port), "--only", "receiver", "--share-port"]
+                # First, while Prefect has nothing else to do.
+                followed = [*service, "--inbox", str(home / "followed.sqlite"), "--port", str(port)]
+                running(urls, deployments, home, followed, alerts)
+                receiver = [*service, "--inbox", str(inbox), "--port", str(port), "--only", "receiver", "--share-port"]
                 with process(home / "receiver.log", *receiver):
                     when(lambda: httpx.get(f"http://127.0.0.1:{port}/healthz").is_success, "the receiver")
                     ours = accepting({OURS: urls[OURS]}, inbox, seconds, None)
@@ -299,7 +303,6 @@ def measure(home: Path, seconds: float, alerts: int) -> None:
                         when(lambda: "received at" in (home / "second.log").read_text(), "the second receiver")
                         accepting({OURS_TWICE: urls[OURS]}, inbox, seconds, ours)
                 accepting({kind: urls[kind] for kind in (FASTAPI, EVENTS)}, inbox, seconds, ours)
-                running(urls, deployments, home, [*service, "--port", str(port)], alerts)
 
 
 def prepare() -> None:
@@ -320,7 +323,7 @@ def prepare() -> None:
 def accepting(urls: dict[str, str], inbox: Path, seconds: float, ours: float | None) -> float:
     """Print how many alerts are accepted, and how soon at 500 a second; give how many of the first."""
     if ours is None:
-        print(f"{os.cpu_count()} cores; accepted\n")
+        print(f"\n{os.cpu_count()} cores; accepted\n")
         print("| | alerts/s | to ours | p50, p99 of these | p50, p99 at 500/s |\n| --- | --- | --- | --- | --- |")
     for kind, url in urls.items():
         before = kept(inbox)
@@ -348,12 +351,10 @@ def kept(inbox: Path) -> int:
 
 
 def running(urls: dict[str, str], deployments: dict[str, str], home: Path, service: list[str], alerts: int) -> None:
-    """Print how soon after its answer an alert's flow runs. What was posted before is out of the way."""
-    (home / "inbox.sqlite").unlink()
-    print("\nFrom the answer to the running flow, one alert at a time, a worker of type videodb-in-process\n")
+    """Print how soon after its answer an alert's flow runs."""
+    print("From the answer to the running flow, one alert at a time, a worker of type videodb-in-process\n")
     print("| | median | p90 | longest |\n| --- | --- | --- | --- |")
     worker = [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL]
-    forget(deployments)
     with process(home / "worker.log", *worker), process(home / "service.log", *service):
         when(lambda: httpx.get(urls[OURS].partition("/videodb")[0] + "/healthz").is_success, "the service")
         time.sleep(20)  # the worker imports what it needs
@@ -370,18 +371,6 @@ def running(urls: dict[str, str], deployments: dict[str, str], home: Path, servi
                     f"{took[-1]:.2f} s |",
                     flush=True,
                 )
-
-
-def forget(deployments: dict[str, str]) -> None:
-    """Delete the runs that the first part has made."""
-    from prefect.client.orchestration import get_client
-
-    with get_client(sync_client=True) as client:
-        for deployment in deployments.values():
-            body = {"deployments": {"id": {"any_": [deployment]}}, "limit": 200}
-            while found := client.request("POST", "/flow_runs/filter", json=body).json():
-                for run in found:
-                    client.delete_flow_run(run["id"])
 
 
 if __name__ == "__main__":
