@@ -15,6 +15,7 @@ from prefect_videodb._logging import get_logger
 from prefect_videodb.blocks import RTStreamSource, VideoDBCredentials
 from prefect_videodb.client.models import Export
 from prefect_videodb.errors import SourceError
+from prefect_videodb.punctual import due_or_now, punctual, wait_for_due
 from prefect_videodb.recording.archive import archive_videos
 from prefect_videodb.recording.crashes import goes_on, will_go_on
 from prefect_videodb.recording.endings import is_exported_when_cancelled, request_export
@@ -40,6 +41,7 @@ from prefect_videodb.recording.ownership import (
 )
 from prefect_videodb.recording.parking import LEAST, park, show
 from prefect_videodb.recording.parts import began_last, earlier_parts, gaps, remember_part
+from prefect_videodb.recording.precedence import Precedence, taking_precedence
 from prefect_videodb.recording.report import publish
 from prefect_videodb.recording.shots import as_shots, clip_parts, hits, in_order_of_time
 from prefect_videodb.recording.steps import Steps
@@ -100,6 +102,7 @@ def go_on_or_stop(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) ->
         stop_what_is_left(flow, flow_run, state)
 
 
+@punctual
 @flow(
     name=RECORD_MEETING,
     persist_result=True,  # whoever started the run gets the result, not only whoever looks at the UI
@@ -142,16 +145,18 @@ def record_meeting(
         VideoDBError: the service refused or failed; see `prefect_videodb.errors`.
     """
     run_id = str(this_run.get_id())
-    account, source = load_credentials(credentials), load_source(source)
-    plan = Plan.of(name or source.name, duration_minutes, end_time)
-    with Memory.of(run_id) as memory:
-        run = _Run(run_id, account, source, options, Steps(), memory)
-        with stopping(account, run_id, goes_on=lambda: will_go_on(memory)) as custody:
-            rtstream_id = _connect(run, plan, custody)
-            window = _record(run, plan, rtstream_id)
-            _stop(run, rtstream_id)
-            custody.is_stopped = True
-        return _harvest(run, plan, rtstream_id, window, queries)
+    with taking_precedence() as precedence:
+        account, source = load_credentials(credentials), load_source(source)
+        plan = Plan.of(name or source.name, duration_minutes, end_time)
+        with Memory.of(run_id) as memory:
+            run = _Run(run_id, account, source, options, Steps(), memory, precedence)
+            with stopping(account, run_id, goes_on=lambda: will_go_on(memory)) as custody:
+                rtstream_id = _connect(run, plan, custody)
+                window = _record(run, plan, rtstream_id)
+                _stop(run, rtstream_id)
+                custody.is_stopped = True
+            precedence.give_way()
+            return _harvest(run, plan, rtstream_id, window, queries)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +169,7 @@ class _Run:
     options: RecordingOptions
     steps: Steps
     memory: Memory
+    precedence: Precedence
 
     def planned_end(self) -> datetime:
         """Give the end of the window, which somebody may have moved."""
@@ -186,24 +192,33 @@ def _connect(run: _Run, plan: Plan, custody: Custody) -> str:
         custody.may_run = custody.was_seen = True
         _keep_window(run, plan, as_moment(run.memory.recall("asked_at")))
         return known
+    began = _began_earlier(run)
+    custody.may_run = began is not None
+    if began is None:
+        _prepare(run, plan)
     with run.steps.step("connect"):
-        began = _began_earlier(run)
-        custody.may_run = began is not None
-        if began is None:
-            if run.options.most_streams:
-                wait_for_room(run.account, run.options.most_streams, run.options.start_timeout_s)
-            now = datetime.now(UTC)
-            plan.window(now)  # a meeting that is over is refused before anything is billed
-            if run.options.archive:
-                load_archive(run.options.archive)  # so is an archive that is not there
-            run.memory.remember(asked_at=now.isoformat())
         _keep_window(run, plan, began)
         custody.may_run = True
         name = stream_name(plan.title, run.id)
         stream = ensure_rtstream(run.account, run.source, name, run.options.collection_id)
         custody.was_seen = True
-        run.memory.remember(rtstream_id=stream.id)
+    run.precedence.give_way()
+    run.memory.remember(rtstream_id=stream.id)
     return stream.id
+
+
+def _prepare(run: _Run, plan: Plan) -> None:
+    """Do all that can be done before the run is due, and wait until it is."""
+    if run.options.most_streams:
+        wait_for_room(run.account, run.options.most_streams, run.options.start_timeout_s)
+    due = due_or_now()
+    plan.window(due)  # a meeting that is over is refused before anything is billed
+    if run.options.archive:
+        load_archive(run.options.archive)  # so is an archive that is not there
+    run.memory.remember(asked_at=due.isoformat())
+    run.precedence.end()
+    wait_for_due()
+    run.precedence.take()
 
 
 def _keep_window(run: _Run, plan: Plan, began: datetime | None) -> None:
@@ -251,12 +266,14 @@ def _wait_out(run: _Run, window: Window, title: str, rtstream_id: str) -> str | 
         if run.parks and window.end - datetime.now(UTC) >= LEAST:
             park(run.memory, run.id, window, title)
 
-    if run.parks:
+    run.precedence.end()
+    if run.parks and window.end - datetime.now(UTC) >= LEAST:
         show(window, title)
         park_where_that_can_be(window)
     watch = Watch(run.account, rtstream_id)
     with run.steps.step("record"):
         wait_out(window, title, watch.is_lost, run.planned_end, park_where_that_can_be)
+    run.precedence.take()
     return watch.lost_as
 
 

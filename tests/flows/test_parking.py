@@ -15,7 +15,7 @@ from prefect_videodb.errors import ConfigurationError
 from prefect_videodb.flows import change_recording, stop_orphaned_streams
 from prefect_videodb.recording.crashes import go_on
 from prefect_videodb.recording.orphans import Verdict
-from prefect_videodb.recording.parking import PARKED
+from prefect_videodb.recording.parking import PARKED, wake_at
 from prefect_videodb.recording.silence import SILENCE, silent_runs
 from tests.flows.conftest import HOLDING, SHORT, Account, Run, result_of, the_one_stopped_stream
 from tests.support.processes import running_worker, stopped, wait_for
@@ -52,7 +52,7 @@ def test_a_parked_recording_holds_no_process_and_ends_on_time(account: Account, 
 
     finished = run.finish()  # as a worker that looked ahead: it waits for the moment inside
     recording = result_of(finished)
-    assert recording.window.end == planned
+    assert wake_at(recording.window.end) == planned  # shortly before its end
     assert not recording.ended_early
     assert recording.missing_s == 0
     assert recording.video_length_s == pytest.approx(40, abs=6)
@@ -81,12 +81,25 @@ def test_a_parked_recording_is_given_a_later_end(account: Account, deployed: str
     assert change_recording(run.id, end_time=later).end == later
     state = run.read().state
     assert state is not None
-    assert state.state_details.scheduled_time == later
+    assert state.state_details.scheduled_time == wake_at(later)
     # One that a worker fetched before the change wakes at the old end, and parks again.
     with get_client(sync_client=True) as client:
         client.update_flow_run_labels(run.id, {"videodb.window_end": (later + timedelta(minutes=1)).isoformat()})
     change_recording(run.id, end_time=later)
     assert connected(account, run)
+
+
+def test_an_end_that_is_moved_shortly_before_it_counts(account: Account, deployed: str) -> None:
+    run = Run.of(deployed, queries=[], options=HOLDING, **SHORT)
+    with stopped(run.execute()) as process:
+        run.wait_for_label("videodb.window_start")
+        later = datetime.now(UTC) + timedelta(seconds=30)
+        change_recording(run.id, end_time=later)
+        process.wait(120)
+    recording = result_of(run.read())
+    assert recording.window.end == later
+    assert not recording.ended_early
+    the_one_stopped_stream(account, run)
 
 
 def test_what_is_no_recording_cannot_be_changed(account: Account, deployed: str) -> None:

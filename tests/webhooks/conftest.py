@@ -157,7 +157,12 @@ def running_service(
     is_bare: bool = False,
 ) -> Iterator[Any]:
     """Run the service; gives it, or its process alone where it does not listen. A bare one lacks the extra."""
-    command = [sys.executable, *(["-c", _BARE] if is_bare else ["-m", "prefect_videodb.webhooks"]), "--webhook", webhook]
+    command = [
+        sys.executable,
+        *(["-c", _BARE] if is_bare else ["-m", "prefect_videodb.webhooks"]),
+        "--webhook",
+        webhook,
+    ]
     command += inbox.options() if isinstance(inbox, Queues) else ["--inbox", str(inbox)]
     command += ["--port", str(port)] + (["--only", only] if only else []) + (["--share-port"] if shares_port else [])
     log.write_bytes(b"")

@@ -10,6 +10,8 @@ from typing import Any
 
 from prefect import flow, get_run_logger, task
 
+from prefect_videodb.punctual import punctual, wait_for_due
+
 # One line for each time that this module is executed.
 if loads := os.environ.get("SAMPLE_FLOWS_LOADS"):
     with Path(loads).open("a", encoding="utf-8") as file:
@@ -59,6 +61,14 @@ def wait(folder: str, seconds: float = 600.0) -> None:
         note(folder, f"left {type(error).__name__}")
         raise
     note(folder, "ended")
+
+
+@punctual
+@flow(**HOOKS)
+def wait_for_its_time(folder: str) -> None:
+    note(folder, "began")
+    wait_for_due()
+    note(folder, f"due {time.time()}")
 
 
 @flow(**HOOKS)

@@ -78,6 +78,19 @@ def test_a_run_is_cancelled_before_its_time(pool: Pool, flow: str) -> None:
     assert run.notes() == ["cancelled Cancelling"]
 
 
+def test_a_flow_that_waits_for_its_time_begins_before_it_and_goes_on_right_then(pool: Pool) -> None:
+    due = datetime.now(UTC) + timedelta(seconds=60)
+    pool.start("--prefetch-seconds", "60")
+    run, plain = pool.run("wait_for_its_time", at=due), pool.run("wait", at=due, seconds=0.0)
+    run.wait_for_note("began")
+    assert datetime.now(UTC) < due
+    assert plain.notes() == []  # any other flow waits
+    run.wait_for_state("Completed")
+    told = float(run.notes()[-1].removeprefix("due "))
+    assert told >= due.timestamp()
+    plain.wait_for_state("Completed")
+
+
 def test_a_worker_that_is_told_to_end_hands_its_runs_to_the_next(pool: Pool) -> None:
     first = pool.start("--prefetch-seconds", "60")
     runs = [pool.run("wait", seconds=30.0), pool.run("wait_async", seconds=30.0)]

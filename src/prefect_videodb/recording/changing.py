@@ -12,7 +12,7 @@ from prefect_videodb.errors import ConfigurationError
 from prefect_videodb.recording.inputs import LONGEST
 from prefect_videodb.recording.memory import label, planned_window, remembered
 from prefect_videodb.recording.models import Window
-from prefect_videodb.recording.parking import is_parked, schedule
+from prefect_videodb.recording.parking import is_parked, schedule, wake_at
 from prefect_videodb.recording.text import clock
 
 
@@ -20,7 +20,8 @@ from prefect_videodb.recording.text import clock
 def set_recording_end(flow_run_id: UUID, end_time: datetime | None = None) -> Window:
     """Give a recording that is under way another end, later or earlier; or end it now.
 
-    A parked recording is woken at its new end; one that holds a process sees it within a quarter of a minute.
+    A parked recording is woken shortly before its new end; one that holds a process sees it within a quarter of a
+    minute, and within four seconds shortly before its end.
 
     Args:
         flow_run_id: The run of `record_meeting`.
@@ -51,6 +52,6 @@ def set_recording_end(flow_run_id: UUID, end_time: datetime | None = None) -> Wi
         # Written down first: whoever executes the run from now on reads it.
         client.update_flow_run_labels(run.id, label(window_end=end.isoformat()))
         if is_parked(run):
-            schedule(client, run.id, end, f"Recording until {clock(end)}")
+            schedule(client, run.id, wake_at(end), f"Recording until {clock(end)}")
     get_logger().info("%s records until %s", run.name, clock(end))
     return Window(start=window.start, end=end)

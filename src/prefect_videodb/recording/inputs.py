@@ -11,6 +11,7 @@ from prefect_videodb.blocks import AlertWebhook, RecordingArchive, RTStreamSourc
 from prefect_videodb.client import API_KEY_VARIABLE
 from prefect_videodb.errors import ConfigurationError
 from prefect_videodb.recording.models import Window
+from prefect_videodb.recording.sharing import read_once
 from prefect_videodb.recording.text import one_line
 from prefect_videodb.redact import may_hold_secret, redact_url
 
@@ -82,7 +83,8 @@ def _load(kind: type[_B], given: object) -> _B:
         # Typed as if they might be coroutines; called from a synchronous flow or hook they never are.
         if isinstance(given, dict):
             return cast("_B", kind.load_from_ref(given.get("$ref") or given["_block_document_id"]))
-        return cast("_B", kind.load(str(given).removeprefix(f"{slug}/")))
+        name = str(given).removeprefix(f"{slug}/")
+        return read_once(kind, name, lambda: cast("_B", kind.load(name)))
     except (ValueError, KeyError):
         shown = repr(given) if isinstance(given, str) else "what was given"
         raise ConfigurationError(f"there is no {slug} block for {shown}: save one") from None

@@ -14,8 +14,9 @@ from uuid import UUID
 import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun
+from prefect.context import FlowRunContext, SettingsContext, get_settings_context
 from prefect.exceptions import PrefectException
-from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, Settings
 
 from prefect_videodb._logging import get_logger
 from prefect_videodb.recording.models import Window
@@ -27,6 +28,8 @@ _WRITE_WITHIN_S = 10.0
 _PAUSE_S = 0.2
 # A Prefect that hangs must not delay the end that is asked for.
 _ANSWER_WITHIN_S = 5.0
+# The settings that were asked with last, and what was made of them.
+_once: tuple[Settings, Settings] | None = None
 
 
 class Memory:
@@ -39,7 +42,7 @@ class Memory:
     def __init__(self, flow_run_id: str, prefect: SyncPrefectClient) -> None:
         self._id = UUID(flow_run_id)
         self.prefect = prefect
-        run = prefect.read_flow_run(self._id)
+        run = _read_by_engine(self._id) or prefect.read_flow_run(self._id)
         self._known = _ours(run.labels)
         self._unsaved: dict[str, str] = {}
         self.is_of_deployment = run.deployment_id is not None
@@ -112,13 +115,31 @@ class Memory:
 
     def _ask(self, method: Literal["GET", "PATCH"], path: Any, **body: Any) -> httpx.Response:
         """Ask once, for a few seconds: Prefect's client by itself would go on for minutes."""
-        with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
+        with _asking_once():
             answer = self.prefect.request(method, path, path_params={"id": self._id}, timeout=_ANSWER_WITHIN_S, **body)
         return answer.raise_for_status()
 
     def remember_window(self, window: Window) -> None:
         """Write the planned window down."""
         self.remember(window_start=window.start.isoformat(), window_end=window.end.isoformat())
+
+
+def _read_by_engine(flow_run_id: UUID) -> FlowRun | None:
+    """Give the run as the engine read it when this execution began; None outside of it."""
+    context = FlowRunContext.get()
+    return context.flow_run if context and context.flow_run and context.flow_run.id == flow_run_id else None
+
+
+def _asking_once() -> SettingsContext:
+    """Give the settings of this thread with a client that does not try again.
+
+    Prefect's `temporary_settings` reads the files of all settings anew, which takes 20 ms of CPU: more than to ask.
+    """
+    global _once  # noqa: PLW0603 - at worst two threads make the same
+    context = get_settings_context()
+    if _once is None or _once[0] is not context.settings:
+        _once = context.settings, context.settings.copy_with_update({PREFECT_CLIENT_MAX_RETRIES: 0})
+    return SettingsContext(profile=context.profile, settings=_once[1])
 
 
 def remembered(run: FlowRun) -> dict[str, str]:

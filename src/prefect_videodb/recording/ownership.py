@@ -138,12 +138,17 @@ def _stop_running(client: Client, flow_run_id: str) -> None:
 
 
 def streams_of(credentials: VideoDBCredentials, flow_run_id: str) -> list[RTStream]:
-    """Give the streams that a flow run made."""
-    return [
-        stream
-        for stream in list_all_rtstreams(credentials, name=flow_run_id)
-        if owner(stream.name) == UUID(flow_run_id)
-    ]
+    """Give the streams that a flow run made, to the run itself.
+
+    A task, which tries again and is seen in the UI, is made of it only where there is trouble: its run costs Prefect
+    more than the start of the flow, and many may begin in this moment.
+    """
+    try:
+        with credentials.get_client() as client:
+            return find_streams_of(client, flow_run_id)
+    except VideoDBError:
+        found = list_all_rtstreams(credentials, name=flow_run_id)
+        return [stream for stream in found if owner(stream.name) == UUID(flow_run_id)]
 
 
 def find_streams_of(client: Client, flow_run_id: str) -> list[RTStream]:

@@ -26,6 +26,9 @@ from prefect_videodb.recording.waiting import steady_now
 PARKED = "Recording"
 # A shorter wait costs less than starting another process does.
 LEAST = timedelta(seconds=30)
+# So long before its end the next execution begins, and waits for the moment itself: the stop must not be late because
+# Prefect is slow or away, a process takes long to start, or many recordings end on the hour.
+_EARLY = timedelta(seconds=15)
 _TICK_S = 1.0
 _TRY_EVERY_S = 15.0
 
@@ -36,7 +39,7 @@ def is_parked(run: FlowRun) -> bool:
 
 
 def park(memory: Memory, flow_run_id: str, window: Window, title: str) -> None:
-    """Leave this execution; the next one begins at the end of the window.
+    """Leave this execution; the next one begins shortly before the end of the window.
 
     Comes back only when that cannot be: Prefect is away, or was not told what the next execution must know. Then the
     caller waits in its process, and tries again now and then.
@@ -48,9 +51,14 @@ def park(memory: Memory, flow_run_id: str, window: Window, title: str) -> None:
         get_logger().warning("The run cannot be parked: waiting in this process")
         return
     try:
-        leave(memory.prefect, flow_run_id, window.end, f"Recording {title} until {clock(window.end)}")
+        leave(memory.prefect, flow_run_id, wake_at(window.end), f"Recording {title} until {clock(window.end)}")
     except (httpx.HTTPError, PrefectException, RuntimeError) as error:
         get_logger().warning("The run cannot be parked, waiting in this process: %s", error)
+
+
+def wake_at(end: datetime) -> datetime:
+    """Give the moment at which a recording that ends then goes on."""
+    return end - _EARLY
 
 
 def wait_until(

@@ -18,13 +18,12 @@ if TYPE_CHECKING:
     from uuid import UUID
 
 _TICK_S = 1.0
+# How often is looked, and near to the end.
 _LOOK_EVERY_S = 15.0
-# A look at a service or a Prefect that hangs takes long: so near to the end, none may delay it.
-_LAST_LOOK_S = 10.0
+_LAST_LOOKS_EVERY_S = 4.0
+_NEAR_S = 20.0
 _SHOW_EVERY_S = 5.0
-# How long the last show may take before the stop goes ahead without it.
-_LAST_SHOW_S = 0.5
-# Not the run's logger: this thread may outlive the run.
+# Not the run's logger: these threads may outlive the run.
 logger = logging.getLogger(__name__)
 
 
@@ -37,58 +36,90 @@ def wait_out(
 ) -> None:
     """Wait for the end of the window.
 
+    Looks are taken beside the wait: a service or a Prefect that hangs must not delay the stop.
+
     Args:
         window: what is being recorded. Its end is read off the wall clock once, then a clock that never jumps counts.
         title: what the artifact calls it.
-        is_over: asked every 15 s but for the last ten; True ends the wait, because the stream no longer records.
-        planned_end: asked as often; gives the end of the window, which somebody may have moved.
-        leave: called as often; raises when the run need not be waited for here.
+        is_over: asked every 15 s; True ends the wait, because the stream no longer records.
+        planned_end: asked as often, and every 4 s near to the end; gives the end of the window, which somebody may have
+            moved.
+        leave: called every 15 s; raises when the run need not be waited for here.
     """
-    deadline = steady_now() + (window.end - datetime.now(UTC)).total_seconds()
-    next_look = steady_now() + _LOOK_EVERY_S
+    wait = _Wait(window)
     progress = Progress(window, title)
-    with _showing(progress, lambda: deadline):
-        while (left_s := deadline - steady_now()) > 0:
-            if steady_now() >= next_look and left_s > _LAST_LOOK_S:
-                if is_over():
-                    return
-                if (end := planned_end()) != window.end:
-                    window = Window(start=window.start, end=end)
-                    deadline = steady_now() + (end - datetime.now(UTC)).total_seconds()
-                    progress.move(window)
-                leave(window)
-                next_look = steady_now() + _LOOK_EVERY_S
-            time.sleep(min(_TICK_S, left_s))
+    next_try = steady_now() + _LOOK_EVERY_S
+    with (
+        _beside(wait, lambda: _look(wait, progress, is_over, planned_end)),
+        _beside(wait, lambda: _show(wait, progress)),
+    ):
+        while (left_s := wait.left_s()) > 0 and not wait.is_over:
+            if steady_now() >= next_try:
+                leave(wait.window)
+                next_try = steady_now() + _LOOK_EVERY_S
+            wait.woken.wait(min(_TICK_S, left_s))
+            wait.woken.clear()
+
+
+class _Wait:
+    """What the wait and those beside it know."""
+
+    def __init__(self, window: Window) -> None:
+        self.is_over = False
+        self.is_ended = threading.Event()
+        self.woken = threading.Event()
+        self.move(window)
+
+    def move(self, window: Window) -> None:
+        """Wait for the end of another window from now on."""
+        self.window = window
+        self._deadline = steady_now() + (window.end - datetime.now(UTC)).total_seconds()
+        self.woken.set()
+
+    def left_s(self) -> float:
+        """Tell for how long, in seconds."""
+        return self._deadline - steady_now()
+
+
+def _look(wait: _Wait, progress: "Progress", is_over: Callable[[], bool], planned_end: Callable[[], datetime]) -> None:
+    while not wait.is_ended.wait(_LOOK_EVERY_S if wait.left_s() > _NEAR_S else _LAST_LOOKS_EVERY_S):
+        if wait.left_s() > _NEAR_S and is_over():
+            wait.is_over = True
+            wait.woken.set()
+            return
+        end = planned_end()
+        if end != wait.window.end:
+            wait.move(Window(start=wait.window.start, end=end))
+            progress.move(wait.window)
+
+
+def _show(wait: _Wait, progress: "Progress") -> None:
+    while not wait.is_ended.is_set():
+        progress.show(max(0.0, wait.left_s()))
+        wait.is_ended.wait(_SHOW_EVERY_S)
+    if wait.is_over or wait.left_s() <= 0:
+        progress.show(0.0)
+
+
+@contextmanager
+def _beside(wait: _Wait, act: Callable[[], None]) -> Iterator[None]:
+    """Act in a thread of its own until the wait has ended.
+
+    The thread is not waited for: a daemon, it ends with what it is at, and that may hang.
+    """
+    # What it does belongs to the run whose context this is.
+    thread = threading.Thread(target=copy_context().run, args=(act,), name="recording-beside", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        wait.is_ended.set()
 
 
 def steady_now() -> float:
     """Read a clock that no one sets and that, where there is one, goes on while the machine is suspended."""
     boot_time = getattr(time, "CLOCK_BOOTTIME", None)
     return time.monotonic() if boot_time is None else time.clock_gettime(boot_time)
-
-
-@contextmanager
-def _showing(progress: "Progress", deadline: Callable[[], float]) -> Iterator[None]:
-    """Show the progress beside the wait, in a thread of its own: a Prefect that hangs must not delay the stop.
-
-    The thread may outlive the block while it hangs there; it is a daemon, and ends with its next look.
-    """
-    ended = threading.Event()
-
-    def show() -> None:
-        while not ended.is_set():
-            progress.show(max(0.0, deadline() - steady_now()))
-            ended.wait(_SHOW_EVERY_S)
-        progress.show(0.0)
-
-    # The artifact belongs to the run whose context this is.
-    shower = threading.Thread(target=copy_context().run, args=(show,), name="recording-progress", daemon=True)
-    shower.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        shower.join(_LAST_SHOW_S)
 
 
 class Progress:

@@ -18,6 +18,7 @@ from prefect.exceptions import Abort, Pause
 from prefect.flow_engine import run_flow
 from prefect.logging.loggers import flow_run_logger
 
+from prefect_videodb.punctual import due_at
 from prefect_videodb.worker.interrupts import Interrupt, Interruptible, RunCancelled, raise_in
 
 if TYPE_CHECKING:
@@ -63,8 +64,12 @@ class Execution:
 
     def is_waiting(self) -> bool:
         """Tell whether its time has not come yet."""
-        due = self.run.next_scheduled_start_time or self.run.expected_start_time
-        return due is not None and due > datetime.now(UTC)
+        return self.due is not None and self.due > datetime.now(UTC)
+
+    @property
+    def due(self) -> datetime | None:
+        """When it is to begin."""
+        return self.run.next_scheduled_start_time or self.run.expected_start_time
 
     @property
     def was_cancelled_s(self) -> float:
@@ -90,6 +95,7 @@ class Execution:
         loop, done = asyncio.get_running_loop(), self._done
 
         def execute() -> None:
+            due_at.set(self.due)
             try:
                 self._execute(flow)
             finally:

@@ -18,13 +18,14 @@ from prefect.client.schemas.filters import (
     WorkPoolFilter,
     WorkPoolFilterName,
 )
-from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.objects import FlowRun, StateDetails, StateType
 from prefect.exceptions import Abort, ObjectNotFound, Pause, PrefectException
 from prefect.settings import PREFECT_WORKER_QUERY_SECONDS, temporary_settings
 from prefect.states import Pending
 from prefect.utilities.engine import propose_state
 from prefect.workers.base import BaseJobConfiguration, BaseVariables, BaseWorker, BaseWorkerResult
 
+from prefect_videodb.punctual import LEAD, is_punctual
 from prefect_videodb.worker.connection import Connection
 from prefect_videodb.worker.endings import cancel, crash, mark_owner, put_back, put_back_lost
 from prefect_videodb.worker.execution import Execution, Outcome
@@ -111,7 +112,7 @@ class InProcessWorker(BaseWorker[BaseJobConfiguration, BaseVariables, InProcessW
         self._connection.close()
 
     async def get_and_submit_flow_runs(self) -> list[FlowRun]:
-        """Take the runs that are due soon. The threads wait for the moment inside Prefect's engine."""
+        """Take the runs that are due soon. The threads wait for the moment inside Prefect's engine, or in the flow."""
         self._last_polled_time = datetime.now(UTC)
         if not self._has_pool:
             return []
@@ -119,13 +120,13 @@ class InProcessWorker(BaseWorker[BaseJobConfiguration, BaseVariables, InProcessW
             due = await self.client.get_scheduled_flow_runs_for_work_pool(
                 self._work_pool_name,
                 work_queue_names=list(self._work_queues),
-                scheduled_before=datetime.now(UTC) + timedelta(seconds=self._prefetch_seconds),
+                scheduled_before=datetime.now(UTC) + timedelta(seconds=self._prefetch_seconds) + LEAD,
             )
         except ObjectNotFound:
             return []  # it is made with the next heartbeat
         taken = []
         for run in (entry.flow_run for entry in due):
-            if run.id in self._executions:
+            if run.id in self._executions or not await self._is_soon(run):
                 continue
             try:
                 self.limiter.acquire_on_behalf_of_nowait(run.id)
@@ -154,6 +155,11 @@ class InProcessWorker(BaseWorker[BaseJobConfiguration, BaseVariables, InProcessW
             message = f"The flow cannot be loaded: {error}"
             await self._told(lambda: crash(self.client, flow_run, None, message))
             return InProcessWorkerResult(identifier=self._owner, status_code=1)
+        if flow_run.job_variables:
+            self.get_flow_run_logger(flow_run).warning(
+                "Job variables are not used: %s. All runs share the worker's environment",
+                ", ".join(sorted(flow_run.job_variables)),
+            )
         await self._execute(execution, flow)
         await self._settle(execution)
         return InProcessWorkerResult(identifier=self._owner, status_code=int(execution.outcome is Outcome.BROKE))
@@ -167,6 +173,21 @@ class InProcessWorker(BaseWorker[BaseJobConfiguration, BaseVariables, InProcessW
     @property
     def _has_pool(self) -> bool:
         return self._work_pool is not None
+
+    async def _is_soon(self, run: FlowRun) -> bool:
+        """Say whether to take a run now. One that begins early is taken so much earlier."""
+        if not _is_ahead(run, timedelta(seconds=self._prefetch_seconds)):
+            return True
+        return await self._begins_early(run)
+
+    async def _begins_early(self, run: FlowRun) -> bool:
+        """Say whether a run may begin before its moment: it waits for it itself, and has not begun before."""
+        if run.run_count:
+            return False
+        try:
+            return is_punctual(await self._flow_of(run))
+        except CannotBeLoaded:
+            return False  # which is told when it is due
 
     async def _take(self, execution: Execution) -> None:
         """Execute one run from its claim to its end. Nothing that goes wrong with it reaches the others."""
@@ -198,7 +219,9 @@ class InProcessWorker(BaseWorker[BaseJobConfiguration, BaseVariables, InProcessW
 
     async def _propose_pending(self, run: FlowRun) -> bool:
         try:
-            state = await propose_state(self.client, Pending(), flow_run_id=run.id)
+            state = await propose_state(
+                self.client, Pending(state_details=await self._details(run)), flow_run_id=run.id
+            )
         except (Abort, Pause, ObjectNotFound) as told:
             self._logger.debug("Not ours: %s: %s", run.id, told)
             return False
@@ -206,6 +229,11 @@ class InProcessWorker(BaseWorker[BaseJobConfiguration, BaseVariables, InProcessW
             self._logger.info("Prefect keeps run %s back: it is %s", run.id, state.name)
             return False
         return True
+
+    async def _details(self, run: FlowRun) -> StateDetails:
+        """Say when Prefect is to let the run begin, where that is not the time that it is scheduled for."""
+        due = run.next_scheduled_start_time
+        return StateDetails(scheduled_time=due - LEAD if due and await self._begins_early(run) else None)
 
     async def _flow_of(self, run: FlowRun) -> Flow[..., Any]:
         if run.deployment_id is None:
@@ -218,11 +246,6 @@ class InProcessWorker(BaseWorker[BaseJobConfiguration, BaseVariables, InProcessW
                 except ObjectNotFound:
                     raise CannotBeLoaded("its deployment was deleted") from None
                 self._deployments[run.deployment_id] = known
-        if run.job_variables:
-            self.get_flow_run_logger(run).warning(
-                "Job variables are not used: %s. All runs share the worker's environment",
-                ", ".join(sorted(run.job_variables)),
-            )
         return await anyio.to_thread.run_sync(self._flows.load, known[1])
 
     async def _execute(self, execution: Execution, flow: Flow[..., Any]) -> None:
@@ -363,6 +386,10 @@ class InProcessWorker(BaseWorker[BaseJobConfiguration, BaseVariables, InProcessW
             except ObjectNotFound:
                 continue
             self._logger.warning("Found run %s, whose worker died", run.id)
+
+
+def _is_ahead(run: FlowRun, by: timedelta) -> bool:
+    return run.next_scheduled_start_time is not None and run.next_scheduled_start_time > datetime.now(UTC) + by
 
 
 def _in_state(*types: StateType) -> FlowRunFilterState:

@@ -1,0 +1,44 @@
+"""Flows that wait for their moment themselves: a worker may begin them before it.
+
+What Prefect and the machine need to start a run is over then when its moment comes, also of two hundred runs that are
+due in the same second. Only the worker of this package begins early; elsewhere such a flow starts as any other.
+"""
+
+import time
+from contextvars import ContextVar
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+from prefect import Flow
+
+LEAD = timedelta(seconds=30)
+_TICK_S = 0.5
+_MARK = "_videodb_is_punctual"
+_F = TypeVar("_F", bound=Flow[..., Any])
+
+due_at: ContextVar[datetime | None] = ContextVar("due_at", default=None)
+"""When the run of this context is due; None where nobody has said so."""
+
+
+def punctual(flow: _F) -> _F:
+    """Mark a flow that calls `wait_for_due` before it does what must not be early."""
+    setattr(flow, _MARK, True)
+    return flow
+
+
+def is_punctual(flow: Flow[..., Any]) -> bool:
+    """Say whether a flow may be started early."""
+    return bool(getattr(flow, _MARK, False))
+
+
+def due_or_now() -> datetime:
+    """Give the moment at which the run of this context is to do what it is for."""
+    now = datetime.now(UTC)
+    return max(due_at.get() or now, now)
+
+
+def wait_for_due() -> None:
+    """Wait until the run of this context is due; come back at once where it is, or where nobody has said when."""
+    deadline = time.monotonic() + (due_or_now() - datetime.now(UTC)).total_seconds()
+    while (left_s := deadline - time.monotonic()) > 0:
+        time.sleep(min(left_s, _TICK_S))
