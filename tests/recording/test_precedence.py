@@ -3,6 +3,8 @@
 import threading
 import time
 
+from pydantic import SecretStr
+
 from prefect_videodb.blocks import RTStreamSource
 from prefect_videodb.recording.precedence import Precedence, taking_precedence
 from prefect_videodb.recording.sharing import read_once
@@ -34,7 +36,7 @@ def test_a_block_is_read_once_for_all_that_ask_in_the_same_moment() -> None:
     def read() -> RTStreamSource:
         reads.append(1)
         time.sleep(0.2)
-        return RTStreamSource(url="rtsp://camera/room", name="Room")
+        return RTStreamSource(url=SecretStr("rtsp://camera/room"), name="Room")
 
     got: list[RTStreamSource] = []
     threads = [threading.Thread(target=lambda: got.append(read_once(RTStreamSource, "room", read))) for _ in range(9)]
