@@ -13,8 +13,8 @@ from prefect_videodb.recording.models import Window
 def change_recording(flow_run_id: UUID, end_time: AwareDatetime | None = None) -> Window:
     """Give a recording that is under way another end, later or earlier; or end it now.
 
-    A parked recording is woken at its new end; one that holds a process sees it within a quarter of a minute. What was
-    recorded is exported, searched and compiled as always.
+    A parked recording is woken shortly before its new end; one that holds a process sees it within a quarter of a
+    minute. What was recorded is exported, searched and compiled as always.
 
     Args:
         flow_run_id: The run of `record_meeting`.

@@ -208,17 +208,19 @@ def _connect(run: _Run, plan: Plan, custody: Custody) -> str:
 
 
 def _prepare(run: _Run, plan: Plan) -> None:
-    """Do all that can be done before the run is due, and wait until it is."""
-    if run.options.most_streams:
-        wait_for_room(run.account, run.options.most_streams, run.options.start_timeout_s)
-    due = due_or_now()
+    """Do all that can be done before the run is due, wait until it is, and until there is room."""
+    # An execution that was begun early and killed has written down when the run is due.
+    due = max(due_or_now(), as_moment(run.memory.recall("asked_at")) or due_or_now())
     plan.window(due)  # a meeting that is over is refused before anything is billed
     if run.options.archive:
         load_archive(run.options.archive)  # so is an archive that is not there
     run.memory.remember(asked_at=due.isoformat())
     run.precedence.end()
-    wait_for_due()
+    wait_for_due(due)
     run.precedence.take()
+    if run.options.most_streams:
+        wait_for_room(run.account, run.options.most_streams, run.options.start_timeout_s)
+        run.memory.remember(asked_at=datetime.now(UTC).isoformat())
 
 
 def _keep_window(run: _Run, plan: Plan, began: datetime | None) -> None:

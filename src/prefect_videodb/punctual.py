@@ -37,8 +37,8 @@ def due_or_now() -> datetime:
     return max(due_at.get() or now, now)
 
 
-def wait_for_due() -> None:
-    """Wait until the run of this context is due; come back at once where it is, or where nobody has said when."""
-    deadline = time.monotonic() + (due_or_now() - datetime.now(UTC)).total_seconds()
+def wait_for_due(due: datetime | None = None) -> None:
+    """Wait until then, or until the run of this context is due; come back at once where it is."""
+    deadline = time.monotonic() + ((due or due_or_now()) - datetime.now(UTC)).total_seconds()
     while (left_s := deadline - time.monotonic()) > 0:
         time.sleep(min(left_s, _TICK_S))

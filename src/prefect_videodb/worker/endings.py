@@ -13,6 +13,8 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.logging.loggers import flow_run_logger
 from prefect.states import Cancelled, Crashed, Scheduled
 
+from prefect_videodb.punctual import LEAD
+
 if TYPE_CHECKING:
     from prefect.client.schemas.responses import OrchestrationResult
 
@@ -27,7 +29,11 @@ async def put_back(client: PrefectClient, run: FlowRun, message: str) -> bool:
     """Schedule a run again, for whichever worker is next. Tells whether Prefect took it."""
     # Nobody executes it any more; and Cancel need not wait for anybody.
     await mark_owner(client, run.id, "")
-    state: State[Any] = Scheduled(scheduled_time=datetime.now(UTC), name=CONTINUED, message=message)
+    now = datetime.now(UTC)
+    due = run.expected_start_time
+    # One that was begun early, and not yet due, is not begun early again.
+    at = due if due and now < due <= now + LEAD else now
+    state: State[Any] = Scheduled(scheduled_time=at, name=CONTINUED, message=message)
     answer: OrchestrationResult[Any] = await client.set_flow_run_state(run.id, state)
     return answer.state is not None and answer.state.is_scheduled()
 

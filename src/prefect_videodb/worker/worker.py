@@ -53,6 +53,7 @@ _DEPLOYMENT_IS_KNOWN_S = 10.0
 # A worker writes its name to a run it took within a second; who did not in this time died in between.
 _UNNAMED = timedelta(minutes=2)
 _RETRY_S = 5.0
+_PLAINLY_SCHEDULED = "Scheduled"
 _PAGE = 200
 _UNREACHABLE = (httpx.HTTPError, PrefectException)
 
@@ -181,8 +182,11 @@ class InProcessWorker(BaseWorker[BaseJobConfiguration, BaseVariables, InProcessW
         return await self._begins_early(run)
 
     async def _begins_early(self, run: FlowRun) -> bool:
-        """Say whether a run may begin before its moment: it waits for it itself, and has not begun before."""
-        if run.run_count:
+        """Say whether a run may begin before its moment: it waits for it itself, and nothing has held it up yet.
+
+        A run that waits for a concurrency slot, or to be tried again, is due when that time is over.
+        """
+        if run.run_count or run.state_name != _PLAINLY_SCHEDULED:
             return False
         try:
             return is_punctual(await self._flow_of(run))
