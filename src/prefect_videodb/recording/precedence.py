@@ -2,9 +2,11 @@
 
 Meetings begin on the hour. Recordings that share a process, and a Prefect server, would otherwise delay each other with
 what has time: a start costs Prefect five requests, and what follows it ten.
+
+There is no lock: a run that is cancelled may be interrupted anywhere, and one that is left locked would hold up all. A
+set and a number change in one step each.
 """
 
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,12 +15,10 @@ from contextlib import contextmanager
 _LONGEST_S = 15.0
 # Those that are due in the same second do not come in the same moment.
 _QUIET_S = 0.3
-# Who is cancelled meanwhile learns it when the wait is over.
-_LOOK_S = 0.5
+_LOOK_S = 0.1
 
-_changed = threading.Condition()
 _urgent: set["Precedence"] = set()
-_changed_at = 0.0
+_taken_at = 0.0
 
 
 class Precedence:
@@ -26,24 +26,20 @@ class Precedence:
 
     def take(self) -> None:
         """Go before those that have time."""
-        global _changed_at  # noqa: PLW0603 - guarded by the condition
-        with _changed:
-            _urgent.add(self)
-            _changed_at = time.monotonic()
+        global _taken_at  # noqa: PLW0603 - there is one for the process
+        _taken_at = time.monotonic()
+        _urgent.add(self)
 
     def end(self) -> None:
         """Be in no hurry any more."""
-        with _changed:
-            _urgent.discard(self)
-            _changed.notify_all()
+        _urgent.discard(self)
 
     def give_way(self) -> None:
         """Be in no hurry any more, and let those go first that are."""
         self.end()
         deadline = time.monotonic() + _LONGEST_S
-        with _changed:
-            while (wait_s := _wait_s()) > 0 and time.monotonic() < deadline:
-                _changed.wait(min(wait_s, _LOOK_S))
+        while _is_anybody_urgent() and time.monotonic() < deadline:
+            time.sleep(_LOOK_S)
 
 
 @contextmanager
@@ -57,6 +53,5 @@ def taking_precedence() -> Iterator[Precedence]:
         mine.end()
 
 
-def _wait_s() -> float:
-    """Tell for how long somebody who has time still waits, at most; 0 or less when there is nobody to wait for."""
-    return _LONGEST_S if _urgent else _changed_at + _QUIET_S - time.monotonic()
+def _is_anybody_urgent() -> bool:
+    return bool(_urgent) or time.monotonic() < _taken_at + _QUIET_S

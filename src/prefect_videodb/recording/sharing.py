@@ -11,6 +11,7 @@ from prefect.settings import PREFECT_API_URL
 
 # To read a block costs Prefect more than to start a run. Who saves one waits for so long until it counts.
 _FRESH_S = 5.0
+_PATIENCE_S = 2.0
 _B = TypeVar("_B", bound=Block)
 
 
@@ -37,10 +38,15 @@ def read_once(kind: type[_B], name: Hashable, read: Callable[[], _B]) -> _B:
         for stale in [other for other, one in _read.items() if other != key and not _is_used(one)]:
             del _read[stale]
         mine = _read.setdefault(key, _Read())
-    with mine.lock:
+    # Who reads may hang, or be interrupted and leave this locked: then the others read by themselves.
+    is_mine = mine.lock.acquire(timeout=_PATIENCE_S)
+    try:
         if not mine.is_fresh():
             mine.block, mine.at = read(), time.monotonic()
         return cast("_B", mine.block).model_copy()
+    finally:
+        if is_mine:
+            mine.lock.release()
 
 
 def _is_used(one: _Read) -> bool:
