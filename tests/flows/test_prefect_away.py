@@ -23,8 +23,7 @@ from tests.flows.conftest import (
     SHORT,
     Account,
     Run,
-    deploy_to,
-    pool_in_process,
+    deploy,
     result_of,
     the_one_stopped_stream,
 )
@@ -43,13 +42,12 @@ def _prefect(home: Path, port: int, monkeypatch: pytest.MonkeyPatch) -> Iterator
         yield server
 
 
-def _scheduled(videodb: LocalServer) -> tuple[Account, Run]:
+def _scheduled(videodb: LocalServer, prefect_url: str) -> tuple[Account, Run]:
     """Set everything up on a fresh Prefect server, and schedule a recording."""
     block = VideoDBCredentials(api_key=SecretStr(KEY), base_url=videodb.base_url)
     block.save("default")
     RTStreamSource(url=SecretStr(videodb.sample_url), name="Sample meeting").save("meeting-room")
-    flow = "prefect_videodb.flows.record_meeting.record_meeting"
-    run = Run.of(deploy_to(pool_in_process(), flow, "record-meeting"), duration_minutes=_MINUTES, queries=[])
+    run = Run.of(deploy(prefect_url), duration_minutes=_MINUTES, queries=[])
     return Account(block, videodb.base_url), run
 
 
@@ -73,7 +71,7 @@ def test_a_prefect_server_that_is_killed_while_a_recording_is_parked_wakes_it_wh
 ) -> None:
     port = free_port()
     with _prefect(tmp_path, port, monkeypatch) as server:
-        account, run = _scheduled(videodb)
+        account, run = _scheduled(videodb, server.url)
         _execute_once(run)
         parked = run.read()
         assert parked.state is not None
@@ -98,7 +96,7 @@ def test_a_prefect_database_that_is_restored_from_before_the_run_makes_no_second
     port = free_port()
     database, backup = tmp_path / "prefect.db", tmp_path / "backup.db"
     with _prefect(tmp_path, port, monkeypatch) as server:
-        account, run = _scheduled(videodb)
+        account, run = _scheduled(videodb, server.url)
         with closing(sqlite3.connect(database)) as now, closing(sqlite3.connect(backup)) as copy:
             now.backup(copy)
         _execute_once(run)
