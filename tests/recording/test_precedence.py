@@ -2,10 +2,12 @@
 
 import threading
 import time
+from datetime import UTC, datetime
 
 from pydantic import SecretStr
 
 from prefect_videodb.blocks import RTStreamSource
+from prefect_videodb.punctual import due_at
 from prefect_videodb.recording.precedence import Precedence, taking_precedence
 from prefect_videodb.recording.sharing import read_once
 
@@ -39,7 +41,12 @@ def test_a_block_is_read_once_for_all_that_ask_in_the_same_moment() -> None:
         return RTStreamSource(url=SecretStr("rtsp://camera/room"), name="Room")
 
     got: list[RTStreamSource] = []
-    threads = [threading.Thread(target=lambda: got.append(read_once(RTStreamSource, "room", read))) for _ in range(9)]
+
+    def run() -> None:
+        due_at.set(datetime.now(UTC))  # as the worker does that executes it
+        got.append(read_once(RTStreamSource, "room", read))
+
+    threads = [threading.Thread(target=run) for _ in range(9)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -9,6 +9,8 @@ from typing import TypeVar, cast
 from prefect.blocks.core import Block
 from prefect.settings import PREFECT_API_URL
 
+from prefect_videodb.punctual import due_at
+
 # To read a block costs Prefect more than to start a run. Who saves one waits for so long until it counts.
 _FRESH_S = 5.0
 _PATIENCE_S = 2.0
@@ -32,7 +34,9 @@ _read: dict[Hashable, _Read] = {}
 
 
 def read_once(kind: type[_B], name: Hashable, read: Callable[[], _B]) -> _B:
-    """Give what `read` gives, or a copy of what it gave to somebody else within the last five seconds."""
+    """Give what `read` gives, or a copy of what it gave to another run of this worker within the last five seconds."""
+    if due_at.get() is None:  # no run of a worker that executes several: who has just saved a block expects it
+        return read()
     key = (PREFECT_API_URL.value(), kind, name)
     with _lock:
         for stale in [other for other, one in _read.items() if other != key and not _is_used(one)]:
