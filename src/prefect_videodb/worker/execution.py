@@ -7,7 +7,7 @@ import threading
 import time
 from contextlib import suppress
 from contextvars import Context
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Literal, cast
 from uuid import UUID
@@ -17,6 +17,7 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.exceptions import Abort, Pause
 from prefect.flow_engine import run_flow
 from prefect.logging.loggers import flow_run_logger
+from prefect.types import DateTime
 
 from prefect_videodb.punctual import due_at
 from prefect_videodb.worker.interrupts import Interrupt, Interruptible, RunCancelled, raise_in
@@ -35,10 +36,16 @@ class Outcome(Enum):
 
 
 class Execution:
-    """One execution of a run. Nothing that the flow does or raises reaches the worker."""
+    """One execution of a run. Nothing that the flow does or raises reaches the worker.
 
-    def __init__(self, run: FlowRun) -> None:
+    Args:
+        run: the run, as it was scheduled.
+        lead: how long before it is due it begins.
+    """
+
+    def __init__(self, run: FlowRun, lead: timedelta = timedelta()) -> None:
         self.run = run
+        self._lead = lead
         self.flow: Flow[..., Any] | None = None
         self.outcome = Outcome.ABORTED
         self.error: BaseException | None = None
@@ -70,6 +77,12 @@ class Execution:
     def due(self) -> datetime | None:
         """When it is to begin."""
         return self.run.next_scheduled_start_time or self.run.expected_start_time
+
+    @property
+    def begins_at(self) -> DateTime | None:
+        """When Prefect is to let it begin, where that is not the time that it is scheduled for."""
+        due = self.run.next_scheduled_start_time
+        return due - self._lead if due and self._lead else None
 
     @property
     def was_cancelled_s(self) -> float:

@@ -127,13 +127,16 @@ class InProcessWorker(BaseWorker[BaseJobConfiguration, BaseVariables, InProcessW
             return []  # it is made with the next heartbeat
         taken = []
         for run in (entry.flow_run for entry in due):
-            if run.id in self._executions or not await self._is_soon(run):
+            if run.id in self._executions:
+                continue
+            lead = LEAD if await self._begins_early(run) else timedelta()
+            if _is_ahead(run, timedelta(seconds=self._prefetch_seconds) + lead):
                 continue
             try:
                 self.limiter.acquire_on_behalf_of_nowait(run.id)
             except anyio.WouldBlock:
                 break
-            self._executions[run.id] = execution = Execution(run)
+            self._executions[run.id] = execution = Execution(run, lead)
             self._group.start_soon(self._take, execution)
             taken.append(run)
         return taken
@@ -175,12 +178,6 @@ class InProcessWorker(BaseWorker[BaseJobConfiguration, BaseVariables, InProcessW
     def _has_pool(self) -> bool:
         return self._work_pool is not None
 
-    async def _is_soon(self, run: FlowRun) -> bool:
-        """Say whether to take a run now. One that begins early is taken so much earlier."""
-        if not _is_ahead(run, timedelta(seconds=self._prefetch_seconds)):
-            return True
-        return await self._begins_early(run)
-
     async def _begins_early(self, run: FlowRun) -> bool:
         """Say whether a run may begin before its moment: it waits for it itself, and nothing has held it up yet.
 
@@ -197,7 +194,7 @@ class InProcessWorker(BaseWorker[BaseJobConfiguration, BaseVariables, InProcessW
         """Execute one run from its claim to its end. Nothing that goes wrong with it reaches the others."""
         run = execution.run
         try:
-            if await self._claim(run):
+            if await self._claim(execution):
                 await self.run(run, BaseJobConfiguration())
         except anyio.get_cancelled_exc_class():
             with anyio.CancelScope(shield=True):
@@ -209,23 +206,23 @@ class InProcessWorker(BaseWorker[BaseJobConfiguration, BaseVariables, InProcessW
             self._executions.pop(run.id, None)
             self._release_limit_slot(run.id)
 
-    async def _claim(self, run: FlowRun) -> bool:
+    async def _claim(self, execution: Execution) -> bool:
         """Ask Prefect for the run; another worker may have been faster, or a limit is reached.
 
         Not to be cancelled in between: that would leave the run to nobody.
         """
         is_ours = False
         with anyio.CancelScope(shield=True):
-            is_ours = await self._propose_pending(run)
+            is_ours = await self._propose_pending(execution)
             if is_ours:
-                await self._told(lambda: mark_owner(self.client, run.id, self._owner))
+                await self._told(lambda: mark_owner(self.client, execution.id, self._owner))
         return is_ours
 
-    async def _propose_pending(self, run: FlowRun) -> bool:
+    async def _propose_pending(self, execution: Execution) -> bool:
+        run = execution.run
+        details = StateDetails(scheduled_time=execution.begins_at)
         try:
-            state = await propose_state(
-                self.client, Pending(state_details=await self._details(run)), flow_run_id=run.id
-            )
+            state = await propose_state(self.client, Pending(state_details=details), flow_run_id=run.id)
         except (Abort, Pause, ObjectNotFound) as told:
             self._logger.debug("Not ours: %s: %s", run.id, told)
             return False
@@ -233,11 +230,6 @@ class InProcessWorker(BaseWorker[BaseJobConfiguration, BaseVariables, InProcessW
             self._logger.info("Prefect keeps run %s back: it is %s", run.id, state.name)
             return False
         return True
-
-    async def _details(self, run: FlowRun) -> StateDetails:
-        """Say when Prefect is to let the run begin, where that is not the time that it is scheduled for."""
-        due = run.next_scheduled_start_time
-        return StateDetails(scheduled_time=due - LEAD if due and await self._begins_early(run) else None)
 
     async def _flow_of(self, run: FlowRun) -> Flow[..., Any]:
         if run.deployment_id is None:
