@@ -210,7 +210,8 @@ def _connect(run: _Run, plan: Plan, custody: Custody) -> str:
 def _prepare(run: _Run, plan: Plan) -> None:
     """Do all that can be done before the run is due, wait until it is, and until there is room."""
     # An execution that was begun early and killed has written down when the run is due.
-    due = max(due_or_now(), as_moment(run.memory.recall("asked_at")) or due_or_now())
+    due = due_or_now()
+    due = max(due, as_moment(run.memory.recall("asked_at")) or due)
     plan.window(due)  # a meeting that is over is refused before anything is billed
     if run.options.archive:
         load_archive(run.options.archive)  # so is an archive that is not there
@@ -264,12 +265,15 @@ def _record(run: _Run, plan: Plan, rtstream_id: str) -> Window:
 def _wait_out(run: _Run, window: Window, title: str, rtstream_id: str) -> str | None:
     """Wait for the end: parked in Prefect where that can be. Gives the stream's status when that cut the wait short."""
 
+    def can_park(window: Window) -> bool:
+        return run.parks and window.end - datetime.now(UTC) >= LEAST
+
     def park_where_that_can_be(window: Window) -> None:
-        if run.parks and window.end - datetime.now(UTC) >= LEAST:
+        if can_park(window):
             park(run.memory, run.id, window, title)
 
     run.precedence.end()
-    if run.parks and window.end - datetime.now(UTC) >= LEAST:
+    if can_park(window):
         show(window, title)
         park_where_that_can_be(window)
     watch = Watch(run.account, rtstream_id)

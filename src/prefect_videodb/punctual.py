@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 
 from prefect import Flow
 
+from prefect_videodb._clock import steady_now
+
 LEAD = timedelta(seconds=30)
 _TICK_S = 0.5
 _MARK = "_videodb_is_punctual"
@@ -39,6 +41,6 @@ def due_or_now() -> datetime:
 
 def wait_for_due(due: datetime | None = None) -> None:
     """Wait until then, or until the run of this context is due; come back at once where it is."""
-    deadline = time.monotonic() + ((due or due_or_now()) - datetime.now(UTC)).total_seconds()
-    while (left_s := deadline - time.monotonic()) > 0:
+    deadline = steady_now() + ((due or due_or_now()) - datetime.now(UTC)).total_seconds()
+    while (left_s := deadline - steady_now()) > 0:
         time.sleep(min(left_s, _TICK_S))

@@ -180,7 +180,7 @@ class Run:
     id: UUID
 
     @classmethod
-    def of(cls, deployment: str | UUID, **parameters: Any) -> "Run":
+    def of(cls, deployment: str, **parameters: Any) -> "Run":
         created = run_deployment(deployment, parameters=parameters, timeout=0)
         assert isinstance(created, FlowRun)
         return cls(created.id)

@@ -18,15 +18,7 @@ from pydantic import SecretStr
 from prefect_videodb.blocks import RTStreamSource, VideoDBCredentials
 from prefect_videodb.local_server import LocalServer
 from prefect_videodb.recording.parking import wake_at
-from tests.flows.conftest import (
-    KEY,
-    SHORT,
-    Account,
-    Run,
-    deploy,
-    result_of,
-    the_one_stopped_stream,
-)
+from tests.flows.conftest import KEY, SHORT, Account, Run, deploy, result_of, the_one_stopped_stream
 from tests.support.faulty_proxy import Fault, FaultyProxy, Rule
 from tests.support.prefect_server import PrefectServer, running_prefect_server
 from tests.support.processes import free_port, stopped

@@ -147,11 +147,14 @@ def streams_of(credentials: VideoDBCredentials, flow_run_id: str) -> list[RTStre
         with credentials.get_client() as client:
             return find_streams_of(client, flow_run_id)
     except VideoDBError:
-        found = list_all_rtstreams(credentials, name=flow_run_id)
-        return [stream for stream in found if owner(stream.name) == UUID(flow_run_id)]
+        return _made_by(flow_run_id, list_all_rtstreams(credentials, name=flow_run_id))
 
 
 def find_streams_of(client: Client, flow_run_id: str) -> list[RTStream]:
     """Give the streams that a flow run made, to somebody who is not that run."""
     # Asked for by the id alone: how the service reads brackets in a name is not known.
-    return [stream for stream in find_streams(client, flow_run_id) if owner(stream.name) == UUID(flow_run_id)]
+    return _made_by(flow_run_id, find_streams(client, flow_run_id))
+
+
+def _made_by(flow_run_id: str, found: list[RTStream]) -> list[RTStream]:
+    return [stream for stream in found if owner(stream.name) == UUID(flow_run_id)]

@@ -16,11 +16,11 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.exceptions import Pause, PrefectException
 from prefect.states import Scheduled
 
+from prefect_videodb._clock import steady_now
 from prefect_videodb._logging import get_logger
 from prefect_videodb.recording.memory import Memory
 from prefect_videodb.recording.models import Window
 from prefect_videodb.recording.text import clock, escape
-from prefect_videodb.recording.waiting import steady_now
 
 # What the UI shows while a run is parked.
 PARKED = "Recording"

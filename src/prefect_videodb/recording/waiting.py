@@ -2,7 +2,6 @@
 
 import logging
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
+from prefect_videodb._clock import steady_now
 from prefect_videodb.recording.models import Window
 from prefect_videodb.recording.text import clock, timecode
 
@@ -114,12 +114,6 @@ def _beside(wait: _Wait, act: Callable[[], None]) -> Iterator[None]:
         yield
     finally:
         wait.is_ended.set()
-
-
-def steady_now() -> float:
-    """Read a clock that no one sets and that, where there is one, goes on while the machine is suspended."""
-    boot_time = getattr(time, "CLOCK_BOOTTIME", None)
-    return time.monotonic() if boot_time is None else time.clock_gettime(boot_time)
 
 
 class Progress:
