@@ -13,7 +13,6 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
@@ -136,7 +135,7 @@ def worker(kind: str, home: Path) -> Iterator[tuple[UUID, int]]:
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.actions import WorkPoolCreate
 
-    from tests.support.processes import stopped
+    from tests.support.programs import running_worker
 
     pool = f"{kind}-{uuid4()}"
     with get_client(sync_client=True) as client:
@@ -148,16 +147,9 @@ def worker(kind: str, home: Path) -> Iterator[tuple[UUID, int]]:
             work_pool_name=pool,
             pull_steps=[],
         )
-    with (home / f"{pool}.log").open("ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool],
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-        with stopped(process):
-            time.sleep(20)  # it imports what it needs
-            yield deployment, process.pid
+    with running_worker(home, pool) as process:
+        time.sleep(20)  # it imports what it needs
+        yield deployment, process.pid
 
 
 def measure(kind: str, count: int, *, lead_s: float, minutes: float, service: Service, home: Path) -> None:

@@ -4,10 +4,13 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from itertools import zip_longest
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.support.certificates import make_authority
 
 # Prefect reads these when it is imported, so they are set before anything imports it.
 _HOME = Path(tempfile.mkdtemp(prefix="prefect-videodb-tests-"))
@@ -23,15 +26,31 @@ os.environ |= {
     "DO_NOT_TRACK": "1",
 }
 os.environ.pop("VIDEO_DB_API_KEY", None)
+# An authority of nobody that is asked, since all of them are on loopback: each client that is made reads its
+# authorities, and to read the world's takes 50 ms of CPU.
+os.environ |= dict.fromkeys(("SSL_CERT_FILE", "PREFECT_API_SSL_CERT_FILE"), str(make_authority(_HOME)[0]))
 
 from prefect.settings import PREFECT_API_URL, temporary_settings  # noqa: E402 - after the environment
 
 from tests.support.postgres import running_postgres  # noqa: E402 - the same
 from tests.support.prefect_server import running_prefect_server  # noqa: E402 - the same
+from tests.support.programs import forking  # noqa: E402 - the same
+
+# The longest first.
+_COMPUTING = ("tests/flows/test_recording", "tests/worker/", "tests/flows/test_watch", "tests/flows/test_prefect")
+_COMPUTING += ("tests/test_examples", "tests/test_documentation", "tests/flows/", "tests/webhooks/")
+_WAITING = ("tests/deployments/", "tests/test_sdk", "tests/local_server/live/", "tests/local_server/media/")
+_WAITING += ("tests/test_in", "tests/local_server/", "tests/archiving/")
 
 # How fast the machine is decides nothing.
 settings.register_profile("any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any-machine")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _forking() -> Iterator[None]:
+    with forking():
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -56,9 +75,18 @@ def prefect_api(prefect_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[s
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what waits longest: the processes share the files in this order, and the last file ends the run."""
-    long_waits = ("tests/flows/", "tests/worker/", "tests/webhooks/", "tests/deployments/", "tests/test_sdk_workflow")
-    items.sort(key=lambda item: not item.nodeid.startswith(long_waits))
+    """Begin with the longest, and let those that mostly compute take turns with those that mostly wait for media.
+
+    The processes share the files in this order, and the last file ends the run.
+    """
+    files: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.nodeid.partition("::")[0], []).append(item)
+    computing = [file for prefix in _COMPUTING for file in files if file.startswith(prefix)]
+    waiting = [file for prefix in _WAITING for file in files if file.startswith(prefix)]
+    turns = [file for pair in zip_longest(computing, waiting) for file in pair if file]
+    order = dict.fromkeys((*turns, *files))
+    items[:] = [item for file in order for item in files[file]]
 
 
 @pytest.hookimpl(wrapper=True)

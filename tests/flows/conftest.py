@@ -1,8 +1,7 @@
 """A local VideoDB with the sample meeting, a faulty network before it, a Prefect server with the deployment."""
 
 import os
-import subprocess
-import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,26 +22,13 @@ from prefect_videodb.blocks import RTStreamSource, VideoDBCredentials
 from prefect_videodb.local_server import LocalServer
 from prefect_videodb.recording.models import MeetingRecording
 from tests.support.faulty_proxy import FaultyProxy
-from tests.support.fork_server import Execution, ForkServer
 from tests.support.prefect_server import read_flow_run
-from tests.support.processes import stopped, wait_for
+from tests.support.processes import Process, stopped, wait_for
+from tests.support.programs import execute, start
 from tests.support.speech import OneSentence
 
 ROOT = Path(__file__).resolve().parents[2]
 KEY = "sk-flows-0123456789"
-
-
-# The one that runs of this process are executed by.
-_FORKS: list[ForkServer] = []
-
-
-@pytest.fixture(scope="session", autouse=True)
-def forks() -> Iterator[ForkServer]:
-    """Import what an execution needs once: an interpreter for each takes seconds of CPU."""
-    with ForkServer.running() as server:
-        _FORKS.append(server)
-        yield server
-        _FORKS.remove(server)
 
 
 @pytest.fixture(scope="session")
@@ -137,17 +123,12 @@ def deployed(prefect_url: str) -> str:
 
 def deploy(prefect_url: str) -> str:
     """Deploy everything in `prefect.yaml` to a server."""
-    environment = os.environ | {"PREFECT_API_URL": prefect_url}
-    for command in (["work-pool", "create", "meetings", "--type", "process"], ["deploy", "--all"]):
-        done = subprocess.run(
-            [sys.executable, "-m", "prefect", *command],
-            cwd=ROOT,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
+    environment = {"PREFECT_API_URL": prefect_url}
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "log"
+        for command in (["work-pool", "create", "meetings", "--type", "process"], ["deploy", "--all"]):
+            with stopped(start("prefect", *command, log=log, environment=environment)) as process:
+                assert process.wait(240) == 0, log.read_text()
     return "record-meeting/record-meeting"
 
 
@@ -185,9 +166,9 @@ class Run:
         assert isinstance(created, FlowRun)
         return cls(created.id)
 
-    def execute(self) -> Execution:
+    def execute(self) -> Process:
         """Start an execution as a worker does, in a process of its own."""
-        return _FORKS[0].execute(self.id, os.environ, Path(os.devnull))
+        return execute(self.id, Path(os.devnull))
 
     def finish(self, timeout_s: float = 240.0) -> FlowRun:
         """Execute to the end."""

@@ -13,7 +13,8 @@ from pydantic import SecretStr
 from prefect_videodb.blocks import AlertWebhook
 from tests.flows.conftest import Account, Run, deploy_to, pool_in_process, the_one_stopped_stream
 from tests.support.prefect_server import is_final, runs_of
-from tests.support.processes import free_port, running_worker, wait_for
+from tests.support.processes import free_port, wait_for
+from tests.support.programs import running_worker
 from tests.webhooks.conftest import RECORDED, TOKEN, running_service
 
 

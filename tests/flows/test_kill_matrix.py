@@ -30,9 +30,9 @@ from prefect_videodb.local_server import LocalServer
 from prefect_videodb.recording.models import MeetingRecording
 from tests.flows.conftest import KEY, Account, Run
 from tests.support.faulty_proxy import FaultyProxy, Rule
-from tests.support.fork_server import Execution, ForkServer
 from tests.support.kill_points import Point, named, points
-from tests.support.processes import running_worker, wait_for
+from tests.support.processes import Process, stopped, wait_for
+from tests.support.programs import execute, running_worker
 from tests.support.speech import OneSentence
 
 logger = logging.getLogger(__name__)
@@ -76,7 +76,6 @@ class Matrix:
 
     service: Service
     account: Account
-    forks: ForkServer
     prefect_url: str
     deployment: str
     folder: Path
@@ -90,12 +89,12 @@ class Matrix:
 
 
 @pytest.fixture
-def matrix(service: Service, forks: ForkServer, prefect_api: str, deployed: str, tmp_path: Path) -> Iterator[Matrix]:
+def matrix(service: Service, prefect_api: str, deployed: str, tmp_path: Path) -> Iterator[Matrix]:
     RTStreamSource(url=SecretStr(service.server.sample_url), name="Sample meeting").save("matrix-room", overwrite=True)
     block = VideoDBCredentials(api_key=SecretStr(KEY), base_url=service.server.base_url)
     block.save("default", overwrite=True)  # of the flow that looks after streams
     account = Account(block, service.server.base_url)
-    yield Matrix(service, account, forks, prefect_api, deployed, tmp_path)
+    yield Matrix(service, account, prefect_api, deployed, tmp_path)
     account.stop_all()
 
 
@@ -127,7 +126,7 @@ class Subject:
         created = run_deployment(matrix.deployment, parameters=named_parameters, job_variables=variables, timeout=0)
         assert isinstance(created, FlowRun)
         self.run = Run(created.id)
-        self.process: Execution | None = None
+        self.process: Process | None = None
         self.struck_at: datetime | None = None
         self.window_then: tuple[str, str] | None = None
         self.connected_then = False
@@ -158,10 +157,8 @@ class Subject:
     def execute(self) -> None:
         """Execute the run as a worker does, and wait until the process is gone, whatever happened to it."""
         was_struck = self.struck_at
-        self.process = self._matrix.forks.execute(self.run.id, self._environment, self.log)
-        if not self.process.ended.wait(_EXECUTION_S):
-            self.process.kill()
-            raise AssertionError(f"an execution took more than {_EXECUTION_S:g} s")
+        with stopped(execute(self.run.id, self.log, self._environment)) as self.process:
+            self.process.wait(_EXECUTION_S)
         if self.struck_at and not was_struck:
             labels = self.run.read().labels
             if "videodb.window_start" in labels:

@@ -22,7 +22,8 @@ from prefect_videodb.recording.parking import is_parked
 from tests.flows.conftest import KEY, Account, deploy_to, pool_in_process
 from tests.support.media import make_still
 from tests.support.prefect_server import is_final, runs_of
-from tests.support.processes import running_worker, session_of, wait_for
+from tests.support.processes import session_of, wait_for
+from tests.support.programs import running_worker
 
 PARKED = int(os.environ.get("VIDEODB_PARKED", "8"))
 # What any machine needs for so many, and then some.

@@ -18,7 +18,8 @@ from prefect_videodb.recording.orphans import Verdict
 from prefect_videodb.recording.parking import PARKED, wake_at
 from prefect_videodb.recording.silence import SILENCE, silent_runs
 from tests.flows.conftest import HOLDING, SHORT, Account, Run, result_of, the_one_stopped_stream
-from tests.support.processes import running_worker, stopped, wait_for
+from tests.support.processes import stopped, wait_for
+from tests.support.programs import running_worker
 
 LONG: dict[str, Any] = {"duration_minutes": 40 / 60, "queries": []}
 

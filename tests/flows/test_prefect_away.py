@@ -23,7 +23,7 @@ from tests.support.faulty_proxy import Fault, FaultyProxy, Rule
 from tests.support.prefect_server import PrefectServer, running_prefect_server
 from tests.support.processes import free_port, stopped
 
-_MINUTES = 1.5  # long enough for a Prefect server to start meanwhile
+_MINUTES = 1.0  # long enough for a Prefect server to start meanwhile
 
 
 @contextmanager

@@ -24,7 +24,8 @@ from prefect_videodb.recording.inputs import load_source
 from tests.flows.conftest import HOLDING, ROOT, SECONDS, SHORT, Account, Run, result_of, the_one_stopped_stream
 from tests.support.faulty_proxy import FaultyProxy, Rule
 from tests.support.prefect_server import PrefectServer, running_prefect_server
-from tests.support.processes import running_worker, stopped, wait_for
+from tests.support.processes import stopped, wait_for
+from tests.support.programs import running_worker
 
 
 @pytest.mark.parametrize("label", ["videodb.asked_at", "videodb.window_start", "videodb.video_id"])

@@ -25,7 +25,8 @@ from prefect_videodb.watching.life import WATCHING
 from prefect_videodb.watching.models import StreamWatch, Watch
 from tests.flows.conftest import KEY, ROOT, Account, Run
 from tests.support.faulty_proxy import FaultyProxy, Rule
-from tests.support.processes import free_port, running_worker, stopped, wait_for
+from tests.support.processes import free_port, stopped, wait_for
+from tests.support.programs import running_worker
 from tests.support.receiver import Receiver, running_receiver
 
 DEPLOYMENT = "watch-stream/watch-stream"

@@ -1,10 +1,7 @@
 """A real Prefect server, in a process of its own, on a port of its own."""
 
-import os
 import shutil
 import sqlite3
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -20,7 +17,8 @@ from prefect.events.worker import EventsWorker
 from prefect.settings import PREFECT_API_URL
 
 from tests.support.migrated import made_once, upgrade
-from tests.support.processes import free_port, stopped
+from tests.support.processes import Process, free_port, stopped
+from tests.support.programs import start
 
 _START_TIMEOUT_S = 180.0
 # Prefect's own client reads the certificates anew each time that one is made.
@@ -32,7 +30,7 @@ class PrefectServer:
     """A running server: the URL of its API, and its process."""
 
     url: str
-    process: subprocess.Popen[bytes]
+    process: Process
 
 
 @contextmanager
@@ -43,17 +41,10 @@ def running_prefect_server(home: Path, port: int | None = None, database: str | 
     port = port or free_port()
     url = f"http://127.0.0.1:{port}/api"
     log = home / "server.log"
-    environment = os.environ | {"PREFECT_HOME": str(home), "PREFECT_API_URL": url, "PREFECT_UI_ENABLED": "false"}
+    environment = {"PREFECT_HOME": str(home), "PREFECT_API_URL": url, "PREFECT_UI_ENABLED": "false"}
     if database:
         environment["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = database
-    with log.open("ab") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "prefect", "server", "start", "--port", str(port)],
-            env=environment,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
+    process = start("prefect", "server", "start", "--port", str(port), log=log, environment=environment)
     with stopped(process):
         deadline = time.monotonic() + _START_TIMEOUT_S
         while not _is_up(url):

@@ -5,7 +5,6 @@ import random
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -37,6 +36,14 @@ class Process(Protocol):
         """Send it a signal."""
         ...
 
+    def terminate(self) -> None:
+        """Ask it to end."""
+        ...
+
+    def kill(self) -> None:
+        """Kill it."""
+        ...
+
 
 _P = TypeVar("_P", bound=Process)
 
@@ -53,16 +60,6 @@ def stopped(process: _P, end: signal.Signals = signal.SIGTERM) -> Iterator[_P]:
             process.wait(_STOP_TIMEOUT_S)
         _kill_session(process.pid)
         process.wait()
-
-
-@contextmanager
-def running_worker(folder: Path, pool: str = "meetings", *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a worker, of the pool that `prefect.yaml` names or of another; its log goes to a folder."""
-    command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool, *arguments]
-    with (folder / "worker.log").open("ab") as log:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
-    with stopped(process):
-        yield process
 
 
 def session_of(leader: int) -> list[int]:

@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -24,7 +22,8 @@ from pydantic import BaseModel, Field, SecretStr
 from prefect_videodb.blocks import AlertWebhook
 from prefect_videodb.webhooks.rules import AlertRoute
 from tests.support.prefect_server import runs_of
-from tests.support.processes import stopped, wait_for
+from tests.support.processes import Process, stopped, wait_for
+from tests.support.programs import spawn, start
 from tests.support.sqs_server import environment_of, running_sqs_server
 
 if TYPE_CHECKING:
@@ -74,7 +73,7 @@ def take_what_is_sure(alert: Sure) -> None:
 class Service:
     """The process, and how to reach it."""
 
-    process: subprocess.Popen[bytes]
+    process: Process
     log: Path
     token: str = TOKEN
     base_url: str = field(init=False)
@@ -138,13 +137,6 @@ def queues(sqs_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Queues]
     sqs.close()
 
 
-_BARE = """
-import runpy, sys
-sys.modules["httptools"] = sys.modules["uvloop"] = None
-runpy.run_module("prefect_videodb.webhooks", run_name="__main__", alter_sys=True)
-"""
-
-
 @contextmanager
 def running_service(
     inbox: Path | Queues,
@@ -157,18 +149,15 @@ def running_service(
     is_bare: bool = False,
 ) -> Iterator[Any]:
     """Run the service; gives it, or its process alone where it does not listen. A bare one lacks the extra."""
-    command = [
-        sys.executable,
-        *(["-c", _BARE] if is_bare else ["-m", "prefect_videodb.webhooks"]),
-        "--webhook",
-        webhook,
-    ]
+    command = ["--webhook", webhook]
     command += inbox.options() if isinstance(inbox, Queues) else ["--inbox", str(inbox)]
     command += ["--port", str(port)] + (["--only", only] if only else []) + (["--share-port"] if shares_port else [])
     log.write_bytes(b"")
-    with log.open("ab") as output:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output, start_new_session=True)
-    with stopped(process):
+    with stopped(
+        spawn("tests.support.bare_webhooks", *command, log=log)
+        if is_bare
+        else start("prefect_videodb.webhooks", *command, log=log)
+    ) as process:
         if only == "dispatcher":
             yield process
             return

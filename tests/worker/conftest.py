@@ -1,8 +1,5 @@
 """The worker as a process of its own, on a pool of its own, with the sample flows deployed."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -18,7 +15,8 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.states import Cancelling, Scheduled
 
 from tests.support.prefect_server import read_flow_run
-from tests.support.processes import stopped, wait_for
+from tests.support.processes import Process, wait_for
+from tests.support.programs import running_worker
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -31,18 +29,10 @@ class Pool:
     folder: Path
     exits: ExitStack
 
-    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
+    def start(self, *arguments: str) -> Process:
         """Start a worker; it ends with the test."""
-        log = self.exits.enter_context((self.folder / "worker.log").open("ab"))
-        process = subprocess.Popen(
-            [sys.executable, "-m", "prefect", "worker", "start", "--pool", self.name, *arguments],
-            cwd=ROOT,
-            env=os.environ | {"SAMPLE_FLOWS_LOADS": str(self.folder / "loads"), "PREFECT_LOGGING_LEVEL": "DEBUG"},
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-        return self.exits.enter_context(stopped(process))
+        environment = {"SAMPLE_FLOWS_LOADS": str(self.folder / "loads"), "PREFECT_LOGGING_LEVEL": "DEBUG"}
+        return self.exits.enter_context(running_worker(self.folder, self.name, *arguments, environment=environment))
 
     def deploy(self, entrypoint: str, name: str = "a-flow") -> UUID:
         """Deploy a flow by its entrypoint."""

@@ -38,6 +38,7 @@ def test_one_run_that_breaks_takes_no_other_along(pool: Pool) -> None:
     for how, (state, hook) in ends.items():
         run = pool.run("misbehave", how=how)
         run.wait_for_state(state)
+        run.wait_for_note(hook)  # hooks are called when the state is there
         assert run.notes() == [how, hook]
     for entrypoint in ("tests.worker.broken_module.never", "tests.worker.no_such_module.flow", "flows/some.py:flow"):
         run = pool.run_of(pool.deploy(entrypoint))

@@ -1,8 +1,9 @@
 """From the inbox to Prefect: each letter becomes one flow run of the deployment of its route.
 
 The run is created with the letter's identity as its idempotency key, which Prefect's database keeps unique: repeated
-after a kill or a lost answer, it is the same run. Events are emitted for people to hang automations on; nothing depends
-on them.
+after a kill or a lost answer, it is the same run. Prefect is told of each letter as an event, too, for people to hang
+automations on: before the letter is taken off the inbox, and with an id of its own, so that it is neither lost nor told
+twice. Of one that is attached to an earlier run, this is all that Prefect's UI shows.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ from uuid import UUID, uuid5
 import httpx
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags
-from prefect.events import emit_event
+from prefect.events import Event, RelatedResource, Resource
 from prefect.exceptions import ObjectNotFound, PrefectException
 
 from prefect_videodb.webhooks.cooldown import newest_run, tags_of
@@ -156,8 +157,7 @@ class Dispatcher:
     async def _make_run(self, prefect: PrefectClient, letter: Waiting) -> None:
         rule = self._rules().of(letter.route)
         if leader := await self._leader(prefect, letter, rule):
-            await asyncio.wrap_future(self._inbox.done([(letter.seq, leader)]))
-            _emit(letter, leader)
+            await self._done(prefect, letter, leader)
             return
         deployment = await self._deployment(prefect, letter.route, rule)
         run = await prefect.create_flow_run_from_deployment(
@@ -172,8 +172,19 @@ class Dispatcher:
                 "videodb.received_at": letter.received_at,
             },
         )
-        await asyncio.wrap_future(self._inbox.done([(letter.seq, str(run.id))]))
-        _emit(letter, str(run.id))
+        await self._done(prefect, letter, str(run.id))
+
+    async def _done(self, prefect: PrefectClient, letter: Waiting, flow_run_id: str) -> None:
+        event = _event(letter, flow_run_id).model_dump(mode="json")
+        try:
+            # Not `emit_event`: it hands the event to a thread, and a kill there loses it.
+            await prefect.request("POST", "/events", json=[event])
+        except httpx.HTTPStatusError as error:
+            if not _does_not_fit(error):
+                raise
+            status = error.response.status_code
+            logger.warning("route %s: Prefect answered %d to an event whose run is there", letter.route, status)
+        await asyncio.wrap_future(self._inbox.done([(letter.seq, flow_run_id)]))
 
     async def _leader(self, prefect: PrefectClient, letter: Waiting, rule: AlertRoute) -> str | None:
         """Give the run that a letter is attached to, within the cooldown of its route; None when it begins one."""
@@ -213,27 +224,29 @@ async def _tagged(prefect: PrefectClient, route: str) -> UUID:
     return found[0].id
 
 
-def _emit(letter: Waiting, flow_run_id: str) -> None:
-    """Tell Prefect's events, once: the id is the letter's own."""
+def _event(letter: Waiting, flow_run_id: str) -> Event:
+    """Make the event of a letter; its id is the letter's own, so that Prefect keeps it once."""
     stream = str(letter.told.get("rtstream_id") or "unknown")
     related = [_related(flow_run_id, "follow-up")]
     if watched_by := letter.told.get("flow_run_id"):
         related.append(_related(str(watched_by), "watch"))
-    emit_event(
+    return Event(
         event=f"videodb.{letter.kind}.{_plain(_name(letter))}",
-        resource={
-            "prefect.resource.id": f"videodb.rtstream.{_plain(stream)}",
-            "prefect.resource.name": stream[:200],
-            "videodb.route": letter.route,
-        },
+        resource=Resource(
+            {
+                "prefect.resource.id": f"videodb.rtstream.{_plain(stream)}",
+                "prefect.resource.name": stream[:200],
+                "videodb.route": letter.route,
+            }
+        ),
         related=related,
         payload=letter.told,
         id=uuid5(_NAMESPACE, letter.identity),
     )
 
 
-def _related(flow_run_id: str, role: str) -> dict[str, str]:
-    return {"prefect.resource.id": f"prefect.flow-run.{flow_run_id}", "prefect.resource.role": role}
+def _related(flow_run_id: str, role: str) -> RelatedResource:
+    return RelatedResource({"prefect.resource.id": f"prefect.flow-run.{flow_run_id}", "prefect.resource.role": role})
 
 
 def _name(letter: Waiting) -> str:

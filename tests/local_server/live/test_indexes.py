@@ -150,12 +150,12 @@ def test_an_unknown_index_is_not_found(api: Any, stream_id: str) -> None:
         assert api.refusal("GET", path)[0] == 404
 
 
-def test_indexes_of_a_stream_are_searched(api: Any, stream_id: str, scenes: Scenes) -> None:
+def test_indexes_of_a_stream_are_searched(api: Any, stream_id: str, wait_until: Callable[..., Any]) -> None:
     index_id = create(api, stream_id, visuals(2))
-    scenes(stream_id, index_id)
     for path in (f"/rtstream/{stream_id}/search", "/rtstream/collection/default/search"):
         body = {"query": "product meeting", "scene_index_id": index_id, "filter": []}
-        hits = api.data("POST", path, json=body)["results"]
+        # A picture between two slides may be illegible.
+        hits = wait_until(lambda path=path, body=body: api.data("POST", path, json=body)["results"])
         assert hits[0]["scene_index_id"] == index_id
         assert hits[0]["scene_index_name"] == "seen"
         assert hits[0]["rtstream_id"] == stream_id
