@@ -18,6 +18,7 @@ from prefect_videodb.client.models import RTStream
 from prefect_videodb.local_server import LocalServer
 from prefect_videodb.recording.inputs import load_archive, load_credentials
 from prefect_videodb.recording.ownership import stream_name
+from tests.support.speech import OneSentence
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -28,7 +29,7 @@ PAGES = sorted(path for path in ROOT.glob("**/*.md") if not NOT_OURS & set(path.
 
 @pytest.fixture(scope="module")
 def videodb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServer]:
-    with LocalServer(tmp_path_factory.mktemp("videodb"), api_key="sk-docs") as server:
+    with LocalServer(tmp_path_factory.mktemp("videodb"), api_key="sk-docs", speech=OneSentence()) as server:
         yield server
 
 

@@ -12,6 +12,7 @@ from pydantic import SecretStr
 
 from prefect_videodb import RecordingArchive, RTStreamSource, VideoDBCredentials, tasks
 from prefect_videodb.local_server import LocalServer
+from tests.support.speech import OneSentence
 from tests.support.swift_server import ACCESS_KEY_ID, REGION, SECRET_ACCESS_KEY, SwiftServer, running_swift
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "examples.md"
@@ -21,7 +22,7 @@ KEY = "sk-examples"
 
 @pytest.fixture
 def videodb(tmp_path: Path) -> Iterator[LocalServer]:
-    with LocalServer(tmp_path / "videodb", api_key=KEY) as server:
+    with LocalServer(tmp_path / "videodb", api_key=KEY, speech=OneSentence()) as server:
         yield server
 
 

@@ -11,6 +11,7 @@ from prefect_videodb.local_server import LocalServer
 from tests.client.test_same_bytes_as_the_sdk import CASES
 from tests.support.faulty_proxy import FaultyProxy
 from tests.support.sdk import VERSIONS, Sdk, SdkError
+from tests.support.speech import OneSentence
 
 KEY = "sk-operations"
 _OLDER, _NEWER = VERSIONS
@@ -207,7 +208,7 @@ result = asyncio.run(listen())
 
 @pytest.fixture(scope="module")
 def videodb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServer]:
-    with LocalServer(tmp_path_factory.mktemp("videodb"), api_key=KEY) as server:
+    with LocalServer(tmp_path_factory.mktemp("videodb"), api_key=KEY, speech=OneSentence()) as server:
         yield server
 
 

@@ -5,6 +5,7 @@ import json
 import pkgutil
 import typing
 from collections.abc import Iterator
+from contextlib import ExitStack
 from importlib import import_module
 from typing import Any
 
@@ -232,9 +233,10 @@ def recorder() -> Iterator[RecordingServer]:
 
 
 @pytest.fixture(scope="module")
-def vendor(request: pytest.FixtureRequest) -> Iterator[sdk.Sdk]:
-    with sdk.Sdk(request.param) as running:
-        yield running
+def vendors() -> Iterator[dict[str, sdk.Sdk]]:
+    """Give both versions, running: as the parameter of a fixture, one would be started for each test."""
+    with ExitStack() as running:
+        yield {version: running.enter_context(sdk.Sdk(version)) for version in sdk.VERSIONS}
 
 
 def _only(recorder: RecordingServer) -> Request:
@@ -256,20 +258,19 @@ def _sent_by_us(recorder: RecordingServer, call: Call[Any]) -> Request:
 
 
 @pytest.mark.parametrize(
-    ("vendor", "case"),
+    ("version", "case"),
     [(version, case) for version in sdk.VERSIONS for case in CASES if not case.needs or version == _NEWER],
-    indirect=["vendor"],
     ids=str,
 )
 def test_an_operation_puts_on_the_wire_what_the_sdk_puts_there(
-    case: Case, vendor: sdk.Sdk, recorder: RecordingServer
+    case: Case, version: str, vendors: dict[str, sdk.Sdk], recorder: RecordingServer
 ) -> None:
     data = _PLAUSIBLE if case.answer is None else case.answer
     recorder.answer = lambda _request: envelope(data)
     ours = _sent_by_us(recorder, case.operation(**case.arguments))
     plain = json.loads(json.dumps(case.arguments, default=lambda shot: shot.model_dump()))
 
-    vendor.run(case.code, base_url=recorder.url, api_key=KEY, **plain)
+    vendors[version].run(case.code, base_url=recorder.url, api_key=KEY, **plain)
     theirs = _only(recorder)
 
     assert _wire(ours) == _wire(theirs)
@@ -316,11 +317,12 @@ def test_every_operation_of_the_client_is_compared() -> None:
 
 
 @pytest.mark.parametrize("needs", sorted({case.needs for case in CASES if case.needs}))
-def test_what_is_compared_with_the_newer_sdk_only_is_not_in_the_older_one(needs: str) -> None:
+def test_what_is_compared_with_the_newer_sdk_only_is_not_in_the_older_one(
+    needs: str, vendors: dict[str, sdk.Sdk]
+) -> None:
     def has(version: str) -> bool:
-        with sdk.Sdk(version) as running:
-            code = f"import inspect\ntry:\n    result = bool({needs})\nexcept AttributeError:\n    result = False"
-            return bool(running.run(code, base_url="http://127.0.0.1:9"))
+        code = f"import inspect\ntry:\n    result = bool({needs})\nexcept AttributeError:\n    result = False"
+        return bool(vendors[version].run(code, base_url="http://127.0.0.1:9"))
 
     assert (has(_OLDER), has(_NEWER)) == (False, True)
 
@@ -334,12 +336,7 @@ def test_every_operation_is_compared_without_and_with_all_its_optional_arguments
         assert any(case.is_full for case in cases), f"{name_of(operation)} is never called with all its arguments"
 
 
-def test_the_two_versions_of_the_sdk_are_two_versions() -> None:
-    for version in sdk.VERSIONS:
-        with sdk.Sdk(version) as running:
-            assert (
-                running.run(
-                    "import videodb.__about__ as about; result = about.__version__", base_url="http://127.0.0.1:9"
-                )
-                == version
-            )
+def test_the_two_versions_of_the_sdk_are_two_versions(vendors: dict[str, sdk.Sdk]) -> None:
+    code = "import videodb.__about__ as about; result = about.__version__"
+    for version, vendor in vendors.items():
+        assert vendor.run(code, base_url="http://127.0.0.1:9") == version

@@ -65,7 +65,7 @@ def test_the_demo_records_shows_its_links_and_leaves_nothing_outside_its_checkou
 def test_a_demo_that_is_ended_in_the_middle_ends_everything_that_it_started(checkout: Path) -> None:
     with stopped(_start(checkout, checkout.parent / "home")) as demo:
         out = checkout.parent / "out"
-        wait_for("it records", lambda: "Recording Demo meeting until" in out.read_text(encoding="utf-8"))
+        wait_for("it records", lambda: "Recording Demo meeting until" in out.read_text(encoding="utf-8"), 240.0)
         demo.send_signal(signal.SIGINT)
         demo.wait(120)
     assert demo.returncode == 130
