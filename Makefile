@@ -13,7 +13,7 @@ export TMPDIR := $(CURDIR)/.cache/tmp
 # The same, as a target: a path with a space would be two.
 TMP := .cache/tmp
 
-.PHONY: help demo test check soak sdk sqs-server lock format clean
+.PHONY: help demo test check soak system-packages sdk sqs-server lock format clean
 
 help:
 	@echo "make demo    record half a minute of a sample meeting, here, and look at it in Prefect's UI"
@@ -25,8 +25,7 @@ help:
 demo: $(VENV)/.demo
 	@$(BIN)/python deployments/demo.py
 
-test: check sdk sqs-server
-	@./tools/system-packages
+test: check sdk sqs-server system-packages
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 check: $(VENV)/.dev
@@ -45,6 +44,9 @@ soak: $(VENV)/.dev
 format: $(VENV)/.dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+system-packages:
+	@./tools/system-packages
 
 sdk: $(SDKS:%=.sdk/%/.done)
 
