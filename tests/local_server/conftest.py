@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from prefect_videodb.local_server import LocalServer
+from tests.support.speech import OneSentence
 
 T = TypeVar("T")
 KEY = "a key for tests"
@@ -107,7 +108,8 @@ def make_api() -> Callable[[str], Api]:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServer]:
-    with LocalServer(tmp_path_factory.mktemp("server"), api_key=KEY) as running:
+    # What the recognizer understands is asked in `test_speech`, and of a stream that runs in `live/test_indexes`.
+    with LocalServer(tmp_path_factory.mktemp("server"), api_key=KEY, speech=OneSentence()) as running:
         yield running
 
 
@@ -140,8 +142,8 @@ def record(server: LocalServer, api: Api) -> Callable[..., tuple[str, float]]:
 
 @pytest.fixture(scope="session")
 def meeting(api: Api, record: Callable[..., tuple[str, float]]) -> Meeting:
-    """Return half a minute of the sample meeting: that much holds at least one action item."""
-    stream_id, started_at = record(30)
+    """Return 22 s of the sample meeting, in which several sentences are heard."""
+    stream_id, started_at = record(22)
     return Meeting(stream_id, started_at, api.data("POST", f"/rtstream/{stream_id}/export", json={"name": "Weekly"}))
 
 

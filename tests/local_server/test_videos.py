@@ -36,7 +36,7 @@ def test_an_export_is_a_video_that_plays(api: Any, meeting: Any, stranger: httpx
     assert meeting.export["name"] == "Weekly"
     video = api.data("GET", f"/video/{meeting.video_id}", params={"collection_id": "default"})
     assert float(video["length"]) == pytest.approx(meeting.export["duration"], abs=0.001)
-    assert float(video["length"]) >= 30
+    assert float(video["length"]) >= 22
     assert video["stream_url"] == meeting.export["stream_url"]
     segments = played(stranger, video["stream_url"])
     assert {frozenset(media_facts(segment)[1]) for segment in segments} == {frozenset({"video", "audio"})}
@@ -142,9 +142,7 @@ def test_a_window_without_a_recording_is_refused(api: Any, meeting: Any, window:
 # --- spoken words ---
 
 
-def test_a_search_finds_the_action_item_and_not_only_its_announcement(
-    api: Any, indexed: Any, stranger: httpx.Client
-) -> None:
+def test_a_search_finds_what_is_said_and_where_the_best_first(api: Any, indexed: Any, stranger: httpx.Client) -> None:
     body = {"query": "action items and next steps", "search_type": "semantic", "index_type": "spoken_word"}
     [result] = api.data("POST", f"/video/{indexed.video_id}/search", json=body)["results"]
     assert result["video_id"] == indexed.video_id

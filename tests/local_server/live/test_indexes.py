@@ -2,10 +2,12 @@
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from prefect_videodb.local_server import LocalServer
 from prefect_videodb.local_server.media.sample import sample_transcript
 
 Scenes = Callable[..., list[dict[str, Any]]]
@@ -46,9 +48,15 @@ def test_the_configuration_is_answered_as_text(api: Any, stream_id: str) -> None
     assert api.data("GET", f"/rtstream/{stream_id}/index/scene")["scene_indexes"] == [created]
 
 
-def test_an_audio_index_tells_what_is_said_sentence_by_sentence(api: Any, stream_id: str, scenes: Scenes) -> None:
-    index_id = create(api, stream_id, audio())
-    heard = [scene["description"] for scene in scenes(stream_id, index_id, 3)]
+def test_an_audio_index_tells_what_is_said_sentence_by_sentence(
+    data: Path, key: str, make_api: Any, wait_until: Callable[..., Any]
+) -> None:
+    with LocalServer(data, api_key=key) as listening, make_api(listening.base_url) as api:
+        stream_id = api.connect(listening.sample_url)
+        path = f"/rtstream/{stream_id}/index/scene/{create(api, stream_id, audio())}"
+        wait_until(lambda: len(api.data("GET", path)["scene_index_records"]) >= 3)
+        heard = [scene["description"] for scene in api.data("GET", path)["scene_index_records"]]
+        api.stop(stream_id)
     said = ["".join(c for c in s.text.lower() if c.isalpha() or c == " ") for s in sample_transcript()]
     # One word in twenty may be misheard.
     alike = [h for h in heard if any(len(set(h.split()) & set(s.split())) >= 0.6 * len(set(s.split())) for s in said)]

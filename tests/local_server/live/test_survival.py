@@ -52,7 +52,8 @@ def test_a_kill_loses_no_window_and_no_sentence_that_was_recorded(
         receiver.refusals = 0
         killed_at = time.time()
         with run_server(data / "videodb", *options) as running, make_api(running.base_url) as api:
-            assert receiver.take()["label"] == "shown"
+            told = receiver.take()
+            assert told["label"] == "shown"
             wait_until(lambda: any(scene["start"] > killed_at + 4 for scene in scenes(api, stream_id, said)))
             api.stop(stream_id)
             transcript = api.data("GET", f"/rtstream/{stream_id}/transcription")["transcription_records"]
@@ -60,7 +61,9 @@ def test_a_kill_loses_no_window_and_no_sentence_that_was_recorded(
                 assert found[0]["start"] < killed_at < found[-1]["end"]
                 for one, other in itertools.pairwise(found):
                     assert one["end"] <= other["start"] + 0.05
-    assert receiver.bodies.empty()
+    # On a slow machine it may be shown once more; the first time is told once.
+    others = [receiver.bodies.get() for _ in range(receiver.bodies.qsize())]
+    assert all(other["start_time"] > told["end_time"] for other in others)
 
 
 class Failing:
