@@ -1,6 +1,6 @@
 """Flows that wait for their moment themselves: a worker may begin them before it.
 
-What Prefect and the machine need to start a run is over then when its moment comes, also of two hundred runs that are
+What Prefect and the machine need to start a run is over then when its moment comes, also of fifty runs that are
 due in the same second. Only the worker of this package begins early; elsewhere such a flow starts as any other.
 """
 
