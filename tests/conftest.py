@@ -37,10 +37,25 @@ from tests.support.prefect_server import running_prefect_server  # noqa: E402 - 
 from tests.support.programs import forking  # noqa: E402 - the same
 
 # The longest first.
-_COMPUTING = ("tests/flows/test_recording", "tests/worker/", "tests/flows/test_watch", "tests/flows/test_prefect")
-_COMPUTING += ("tests/test_examples", "tests/test_documentation", "tests/flows/", "tests/webhooks/")
-_WAITING = ("tests/deployments/", "tests/test_sdk", "tests/local_server/live/", "tests/local_server/media/")
-_WAITING += ("tests/test_in", "tests/local_server/", "tests/archiving/")
+_COMPUTING = (
+    "tests/flows/test_recording",
+    "tests/worker/",
+    "tests/flows/test_watch",
+    "tests/flows/test_prefect",
+    "tests/test_examples",
+    "tests/test_documentation",
+    "tests/flows/",
+    "tests/webhooks/",
+)
+_WAITING = (
+    "tests/deployments/",
+    "tests/test_sdk",
+    "tests/local_server/live/",
+    "tests/local_server/media/",
+    "tests/test_in",
+    "tests/local_server/",
+    "tests/archiving/",
+)
 
 # How fast the machine is decides nothing.
 settings.register_profile("any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -27,7 +27,6 @@ from tests.support.processes import Process, stopped, wait_for
 from tests.support.programs import execute, start
 from tests.support.speech import OneSentence
 
-ROOT = Path(__file__).resolve().parents[2]
 KEY = "sk-flows-0123456789"
 
 

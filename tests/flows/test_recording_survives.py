@@ -21,10 +21,10 @@ from prefect_videodb.blocks import RTStreamSource
 from prefect_videodb.flows import record_meeting
 from prefect_videodb.local_server import LocalServer
 from prefect_videodb.recording.inputs import load_source
-from tests.flows.conftest import HOLDING, ROOT, SECONDS, SHORT, Account, Run, result_of, the_one_stopped_stream
+from tests.flows.conftest import HOLDING, SECONDS, SHORT, Account, Run, result_of, the_one_stopped_stream
 from tests.support.faulty_proxy import FaultyProxy, Rule
 from tests.support.prefect_server import PrefectServer, running_prefect_server
-from tests.support.processes import stopped, wait_for
+from tests.support.processes import ROOT, stopped, wait_for
 from tests.support.programs import running_worker
 
 

@@ -23,9 +23,9 @@ from prefect_videodb.errors import ConfigurationError
 from prefect_videodb.flows import stop_orphaned_streams, watch_stream
 from prefect_videodb.watching.life import WATCHING
 from prefect_videodb.watching.models import StreamWatch, Watch
-from tests.flows.conftest import KEY, ROOT, Account, Run
+from tests.flows.conftest import KEY, Account, Run
 from tests.support.faulty_proxy import FaultyProxy, Rule
-from tests.support.processes import free_port, stopped, wait_for
+from tests.support.processes import ROOT, free_port, stopped, wait_for
 from tests.support.programs import running_worker
 from tests.support.receiver import Receiver, running_receiver
 

@@ -21,8 +21,8 @@ from tests.support.processes import Process, free_port, stopped
 from tests.support.programs import start
 
 _START_TIMEOUT_S = 180.0
-# Prefect's own client reads the certificates anew each time that one is made.
-_HTTP = httpx.Client(timeout=60.0, verify=False)  # noqa: S501 - it asks loopback only, without TLS
+# Kept for all who wait for a run: each client of Prefect's own is made, and connects, anew.
+_HTTP = httpx.Client(timeout=60.0)
 
 
 @dataclass

@@ -16,7 +16,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from tests.support.processes import ROOT, Process, stopped
 
@@ -198,7 +198,7 @@ def running_worker(
         yield process
 
 
-def _serve() -> dict[str, object] | None:
+def _serve() -> dict[str, Any] | None:
     """Fork until the input ends. Comes back twice or more: with an order in each child, with None in the server."""
     numbers: dict[int, int] = {}
     woken, waker = os.pipe()
@@ -217,7 +217,7 @@ def _serve() -> dict[str, object] | None:
             return None
         *lines, pending = (pending + read).split(b"\n")
         for line in lines:
-            order: dict[str, object] = json.loads(line)
+            order: dict[str, Any] = json.loads(line)
             pid = os.fork()
             if pid == 0:
                 signal.set_wakeup_fd(-1)
@@ -225,7 +225,7 @@ def _serve() -> dict[str, object] | None:
                 os.close(woken)
                 os.close(waker)
                 return order
-            numbers[pid] = int(str(order["number"]))
+            numbers[pid] = order["number"]
             _tell(number=numbers[pid], pid=pid)
 
 
@@ -267,4 +267,4 @@ if __name__ == "__main__":
     assert threading.active_count() == 1, "a fork would lose the other threads"
     gc.freeze()
     if _mine := _serve():
-        _become(_mine["arguments"], _mine["environment"], _mine["log"])  # type: ignore[arg-type]  # as `start` wrote it
+        _become(_mine["arguments"], _mine["environment"], _mine["log"])

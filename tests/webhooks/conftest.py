@@ -29,7 +29,6 @@ from tests.support.sqs_server import environment_of, running_sqs_server
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
-ROOT = Path(__file__).resolve().parents[2]
 TOKEN = "tok-0123456789-abcdefghij"
 OLD_TOKEN = "old-0123456789-abcdefghij"
 

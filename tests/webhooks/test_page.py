@@ -10,7 +10,8 @@ from starlette.testclient import TestClient
 
 from prefect_videodb.client.models.frames import read_frame
 from prefect_videodb.webhooks.alert import Alert
-from tests.webhooks.conftest import RECORDED, ROOT
+from tests.support.processes import ROOT
+from tests.webhooks.conftest import RECORDED
 
 PAGE = (ROOT / "docs" / "alerts.md").read_text(encoding="utf-8")
 

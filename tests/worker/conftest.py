@@ -18,8 +18,6 @@ from tests.support.prefect_server import read_flow_run
 from tests.support.processes import Process, wait_for
 from tests.support.programs import running_worker
 
-ROOT = Path(__file__).resolve().parents[2]
-
 
 @dataclass
 class Pool:

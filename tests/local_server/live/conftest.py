@@ -27,7 +27,7 @@ def stream_id(server: LocalServer, api: Any) -> Iterator[str]:
 def scenes(api: Any, wait_until: Callable[..., Any]) -> Callable[..., list[dict[str, Any]]]:
     """Return what waits until an index says so many things, and returns them, the newest first."""
 
-    def scenes(stream_id: str, index_id: str, least: int = 1) -> list[dict[str, Any]]:
+    def scenes(stream_id: str, index_id: str, least: int = 1, api: Any = api) -> list[dict[str, Any]]:
         def look() -> list[dict[str, Any]] | None:
             found = api.data("GET", f"/rtstream/{stream_id}/index/scene/{index_id}")["scene_index_records"]
             return found if len(found) >= least else None

@@ -49,13 +49,12 @@ def test_the_configuration_is_answered_as_text(api: Any, stream_id: str) -> None
 
 
 def test_an_audio_index_tells_what_is_said_sentence_by_sentence(
-    data: Path, key: str, make_api: Any, wait_until: Callable[..., Any]
+    data: Path, key: str, make_api: Any, scenes: Scenes
 ) -> None:
     with LocalServer(data, api_key=key) as listening, make_api(listening.base_url) as api:
         stream_id = api.connect(listening.sample_url)
-        path = f"/rtstream/{stream_id}/index/scene/{create(api, stream_id, audio())}"
-        wait_until(lambda: len(api.data("GET", path)["scene_index_records"]) >= 3)
-        heard = [scene["description"] for scene in api.data("GET", path)["scene_index_records"]]
+        index_id = create(api, stream_id, audio())
+        heard = [scene["description"] for scene in scenes(stream_id, index_id, 3, api)]
         api.stop(stream_id)
     said = ["".join(c for c in s.text.lower() if c.isalpha() or c == " ") for s in sample_transcript()]
     # One word in twenty may be misheard.
