@@ -20,8 +20,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -169,17 +169,6 @@ def fastapi_handler() -> Any:
     return application
 
 
-@contextmanager
-def process(log: Path, *command: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Run something with a log."""
-    from tests.support.processes import stopped
-
-    with log.open("ab") as output:
-        started = subprocess.Popen(command, stdout=output, stderr=output, cwd=ROOT, start_new_session=True)
-    with stopped(started):
-        yield started
-
-
 def when(is_so: Callable[[], Any], what: str) -> Any:
     """Wait until something is there."""
     deadline = time.monotonic() + 180
@@ -271,7 +260,8 @@ def measure(home: Path, seconds: float, alerts: int) -> None:
     """Measure everything against one Prefect server."""
     from tests.support.postgres import running_postgres
     from tests.support.prefect_server import running_prefect_server
-    from tests.support.processes import free_port
+    from tests.support.processes import free_port, stopped
+    from tests.support.programs import spawn
 
     with running_postgres() as database, running_prefect_server(home, database=database) as server:
         os.environ["PREFECT_API_URL"] = server.url
@@ -288,18 +278,18 @@ def measure(home: Path, seconds: float, alerts: int) -> None:
                 FASTAPI: f"http://127.0.0.1:{plain}/{deployments[FASTAPI]}",
                 EVENTS: f"{server.url}/events",
             }
-            service = [sys.executable, "-m", "prefect_videodb.webhooks", "--webhook", "bench"]
-            uvicorn = ["-m", "uvicorn", "--factory", "benchmarks.alerts:fastapi_handler", "--no-access-log"]
-            with process(home / "plain.log", sys.executable, *uvicorn, "--port", str(plain)):
+            service = ["prefect_videodb.webhooks", "--webhook", "bench"]
+            uvicorn = ["uvicorn", "--factory", "benchmarks.alerts:fastapi_handler", "--no-access-log"]
+            with stopped(spawn(*uvicorn, "--port", str(plain), log=home / "plain.log")):
                 when(lambda: httpx.get(f"http://127.0.0.1:{plain}/docs").is_success, "the plain handler")
                 # First, while Prefect has nothing else to do.
                 followed = [*service, "--inbox", str(home / "followed.sqlite"), "--port", str(port)]
                 running(urls, deployments, home, followed, alerts)
                 receiver = [*service, "--inbox", str(inbox), "--port", str(port), "--only", "receiver", "--share-port"]
-                with process(home / "receiver.log", *receiver):
+                with stopped(spawn(*receiver, log=home / "receiver.log")):
                     when(lambda: httpx.get(f"http://127.0.0.1:{port}/healthz").is_success, "the receiver")
                     ours = accepting({OURS: urls[OURS]}, inbox, seconds, None)
-                    with process(home / "second.log", *receiver):
+                    with stopped(spawn(*receiver, log=home / "second.log")):
                         when(lambda: "received at" in (home / "second.log").read_text(), "the second receiver")
                         accepting({OURS_TWICE: urls[OURS]}, inbox, seconds, ours)
                 accepting({kind: urls[kind] for kind in (FASTAPI, EVENTS)}, inbox, seconds, ours)
@@ -352,10 +342,12 @@ def kept(inbox: Path) -> int:
 
 def running(urls: dict[str, str], deployments: dict[str, str], home: Path, service: list[str], alerts: int) -> None:
     """Print how soon after its answer an alert's flow runs."""
+    from tests.support.processes import stopped
+    from tests.support.programs import running_worker, spawn
+
     print("From the answer to the running flow, one alert at a time, a worker of type videodb-in-process\n")
     print("| | median | p90 | longest |\n| --- | --- | --- | --- |")
-    worker = [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL]
-    with process(home / "worker.log", *worker), process(home / "service.log", *service):
+    with running_worker(home, POOL), stopped(spawn(*service, log=home / "service.log")):
         when(lambda: httpx.get(urls[OURS].partition("/videodb")[0] + "/healthz").is_success, "the service")
         time.sleep(20)  # the worker imports what it needs
         with httpx.Client(timeout=60.0) as client:

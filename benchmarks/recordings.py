@@ -1,6 +1,6 @@
 """Many recordings due in one second: the worker that runs them in its process, against Prefect's process worker.
 
-    python benchmarks/recordings.py [--ours 1 20 50 200] [--peer 1 20] [--lead 60] [--minutes 1]
+    python benchmarks/recordings.py [--ours 1 20 50 200] [--peer 1 20] [--lead SECONDS] [--minutes MINUTES]
 
 With ours a recording is parked while it waits; with the peer its process sleeps (`hold_process`). The service is a
 small HTTP server that notes when each request came: 200 real sources would measure the sources. A start is the moment
@@ -176,7 +176,13 @@ def measure(kind: str, count: int, *, lead_s: float, minutes: float, service: Se
         left_s = (due - datetime.now(UTC)).total_seconds()
         _, cpu_before = cost(pid)
         _wait(lambda: sum(str(known) in service.started for known in ids) == count, left_s + 240)
-        time.sleep(min(12.0, minutes * 20))
+        parked = {
+            "flow_runs": {
+                "deployment_id": {"any_": [str(deployment)]},
+                "state": {"name": {"any_": ["Recording" if kind == OURS else "Running"]}},
+            }
+        }
+        _wait(lambda: client.request("POST", "/flow_runs/count", json=parked).json() == count, minutes * 40)
         waiting_mb, cpu_from = cost(pid)
         time.sleep(10)
         _, cpu_to = cost(pid)
@@ -219,9 +225,9 @@ def main() -> None:
     parser.add_argument("--ours", type=int, nargs="*", default=[1, 20, 50, 200])
     parser.add_argument("--peer", type=int, nargs="*", default=[1, 20])
     parser.add_argument(
-        "--lead", type=float, default=60.0, help="how long before its time a run is created, in seconds"
+        "--lead", type=float, help="how long before its time a run is created, in seconds; 60, and 1 more for each"
     )
-    parser.add_argument("--minutes", type=float, default=1.0, help="how long a recording is")
+    parser.add_argument("--minutes", type=float, help="how long a recording is; 2, or 5 of 200, so that all are parked")
     options = parser.parse_args()
     os.environ |= {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore"}
     with tempfile.TemporaryDirectory() as folder:
@@ -251,8 +257,8 @@ def main() -> None:
                         measure(
                             kind,
                             count,
-                            lead_s=options.lead,
-                            minutes=options.minutes,
+                            lead_s=options.lead or 60.0 + count,
+                            minutes=options.minutes or max(2.0, count / 40),
                             service=service,
                             home=home,
                         )

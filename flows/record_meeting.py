@@ -39,7 +39,7 @@ from prefect_videodb.recording.ownership import (
     stream_name,
     streams_of,
 )
-from prefect_videodb.recording.parking import LEAST, park, show
+from prefect_videodb.recording.parking import is_begun_for, is_worth_parking, park, show
 from prefect_videodb.recording.parts import began_last, earlier_parts, gaps, remember_part
 from prefect_videodb.recording.precedence import Precedence, taking_precedence
 from prefect_videodb.recording.report import publish
@@ -54,7 +54,7 @@ from prefect_videodb.recording.stream import (
     wait_for_room,
 )
 from prefect_videodb.recording.text import as_moment, clock, one_line
-from prefect_videodb.recording.waiting import wait_out
+from prefect_videodb.recording.waiting import Progress, wait_out
 from prefect_videodb.tasks import (
     compile_clip,
     ensure_rtstream,
@@ -266,7 +266,7 @@ def _wait_out(run: _Run, window: Window, title: str, rtstream_id: str) -> str | 
     """Wait for the end: parked in Prefect where that can be. Gives the stream's status when that cut the wait short."""
 
     def can_park(window: Window) -> bool:
-        return run.parks and window.end - datetime.now(UTC) >= LEAST
+        return run.parks and is_worth_parking(window.end)
 
     def park_where_that_can_be(window: Window) -> None:
         if can_park(window):
@@ -278,7 +278,8 @@ def _wait_out(run: _Run, window: Window, title: str, rtstream_id: str) -> str | 
         park_where_that_can_be(window)
     watch = Watch(run.account, rtstream_id)
     with run.steps.step("record"):
-        wait_out(window, title, watch.is_lost, run.planned_end, park_where_that_can_be)
+        progress = None if run.parks and is_begun_for(window.end) else Progress(window, title)
+        wait_out(window, watch.is_lost, run.planned_end, park_where_that_can_be, progress)
     run.precedence.take()
     return watch.lost_as
 

@@ -1,7 +1,9 @@
 """What the documentation shows works."""
 
+import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,6 +12,9 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+import yaml
+from prefect import Flow
+from prefect.utilities.importtools import import_object
 from pydantic import SecretStr
 
 from prefect_videodb import RTStreamSource, VideoDBCredentials
@@ -25,6 +30,15 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 NOT_OURS = {".venv", ".sdk", ".sqs-server", ".cache", ".demo", ".pytest_cache", "node_modules"}
 PAGES = sorted(path for path in ROOT.glob("**/*.md") if not NOT_OURS & set(path.parts))
+
+# What a person types to start a deployment.
+STARTED = [
+    shlex.split(command)
+    for page in PAGES
+    for command in re.findall(
+        r"^prefect deployment run ((?:'[^']*'|[^'\n])*)", page.read_text(encoding="utf-8"), re.MULTILINE
+    )
+]
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +135,26 @@ def test_every_example_of_the_readme_is_run_here() -> None:
         "LocalServer(",
     )
     assert [example for example in EXAMPLES if not any(text in example for text in run_here)] == []
+
+
+@pytest.mark.parametrize("command", STARTED, ids=lambda command: " ".join(command[:1]))
+def test_a_deployment_is_started_as_shown(command: list[str]) -> None:
+    deployment, *options = command
+    [(flow, given)] = [
+        (import_object(shown["entrypoint"]), dict(shown.get("parameters") or {}))
+        for shown in yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
+        if deployment.endswith(f"/{shown['name']}")
+    ]
+    assert isinstance(flow, Flow)
+    assert deployment.startswith(f"{flow.name}/")
+    for option, value in zip(options[::2], options[1::2], strict=True):
+        if option == "--params":
+            given |= json.loads(value)
+        else:
+            assert option == "--param"
+            name, _, text = value.partition("=")
+            given[name] = json.loads(text) if text.startswith("{") else text
+    assert flow.validate_parameters(given).keys() >= given.keys()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

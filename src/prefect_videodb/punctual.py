@@ -1,6 +1,6 @@
 """Flows that wait for their moment themselves: a worker may begin them before it.
 
-What Prefect and the machine need to start a run is over then when its moment comes, also of fifty runs that are
+What Prefect and the machine need to start a run is over then when its moment comes, also of two hundred runs that are
 due in the same second. Only the worker of this package begins early; elsewhere such a flow starts as any other.
 """
 
@@ -13,7 +13,13 @@ from prefect import Flow
 
 from prefect_videodb._clock import steady_now
 
+# So long before its time a run begins that waits for nothing but its time, and that has not begun before.
 LEAD = timedelta(seconds=30)
+# And that much for each that is due before it, or with it: on two cores a start takes both half of it.
+_EACH = timedelta(seconds=0.75)
+LONGEST_LEAD = timedelta(minutes=3)
+# Begun so shortly before its time, a run is not early.
+_SOON = timedelta(seconds=2)
 _TICK_S = 0.5
 _MARK = "_videodb_is_punctual"
 _F = TypeVar("_F", bound=Flow[..., Any])
@@ -31,6 +37,22 @@ def punctual(flow: _F) -> _F:
 def is_punctual(flow: Flow[..., Any]) -> bool:
     """Say whether a flow may be started early."""
     return bool(getattr(flow, _MARK, False))
+
+
+def lead(before: int, *, is_first: bool) -> timedelta:
+    """Tell how long before its time a run is to begin, so that it is ready by then.
+
+    Args:
+        before: how many others that may begin early are due before it, or with it.
+        is_first: whether it has not begun before. One that has is scheduled for a moment before it is due as it is.
+    """
+    return min(LONGEST_LEAD, (LEAD if is_first else timedelta()) + before * _EACH)
+
+
+def is_early() -> bool:
+    """Tell whether the run of this context was begun before its time, and that time has not come."""
+    due = due_at.get()
+    return due is not None and due - datetime.now(UTC) > _SOON
 
 
 def due_or_now() -> datetime:

@@ -1,22 +1,26 @@
 """A recording that waits without a process: parked in Prefect, woken at its end, ended early, extended, cancelled."""
 
+import asyncio
 import os
 import signal
 from collections.abc import Iterator
+from contextvars import copy_context
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from prefect.client.orchestration import get_client
-from prefect.states import Cancelling
+from prefect.client.schemas.objects import FlowRun, State, StateDetails
+from prefect.states import Cancelling, Pending
 
 from prefect_videodb.errors import ConfigurationError
-from prefect_videodb.flows import change_recording, stop_orphaned_streams
+from prefect_videodb.flows import change_recording, record_meeting, stop_orphaned_streams
 from prefect_videodb.recording.crashes import go_on
 from prefect_videodb.recording.orphans import Verdict
 from prefect_videodb.recording.parking import PARKED, wake_at
 from prefect_videodb.recording.silence import SILENCE, silent_runs
+from prefect_videodb.worker.execution import Execution
 from tests.flows.conftest import HOLDING, SHORT, Account, Run, result_of, the_one_stopped_stream
 from tests.support.processes import stopped, wait_for
 from tests.support.programs import running_worker
@@ -59,6 +63,26 @@ def test_a_parked_recording_holds_no_process_and_ends_on_time(account: Account, 
     assert recording.video_length_s == pytest.approx(40, abs=6)
     assert finished.run_count == 2
     the_one_stopped_stream(account, run)
+
+
+def test_a_parked_recording_that_is_begun_early_waits_for_its_end(account: Account, deployed: str) -> None:
+    run = Run.of(deployed, **LONG)
+    park(run)
+    asyncio.run(begin_early(run.read()))
+    finished = run.read()
+    assert finished.run_count == 2  # it was not parked again, only to be begun early again
+    assert result_of(finished).video_length_s == pytest.approx(40, abs=6)
+    the_one_stopped_stream(account, run)
+
+
+async def begin_early(run: FlowRun) -> None:
+    """Execute it as a worker does where many end together: long before it is due."""
+    execution = Execution(run, lead=timedelta(minutes=1))
+    pending: State[Any] = Pending(state_details=StateDetails(scheduled_time=execution.begins_at))
+    async with get_client() as client:
+        await client.set_flow_run_state(run.id, pending)
+    execution.start(record_meeting, copy_context())
+    assert await execution.wait(180)
 
 
 def test_a_parked_recording_is_ended_now(account: Account, deployed: str) -> None:

@@ -8,8 +8,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from prefect.client.orchestration import get_client
 
+from prefect_videodb.punctual import LEAD
 from tests.support.processes import wait_for
-from tests.worker.conftest import Pool
+from tests.worker.conftest import Pool, Run
 
 
 def test_runs_are_executed_inside_the_worker_and_their_flow_is_loaded_once(pool: Pool) -> None:
@@ -90,6 +91,23 @@ def test_a_flow_that_waits_for_its_time_begins_before_it_and_goes_on_right_then(
     told = float(run.notes()[-1].removeprefix("due "))
     assert told >= due.timestamp()
     plain.wait_for_state("Completed")
+
+
+def test_the_more_are_due_together_the_earlier_they_begin(pool: Pool) -> None:
+    due = datetime.now(UTC) + timedelta(seconds=90)
+    deployment = pool.deploy("tests.worker.sample_flows.wait_for_its_time")
+    runs = [pool.run_of(deployment, at=due) for _ in range(30)]
+    pool.start("--prefetch-seconds", "0")
+    for run in runs:
+        run.wait_for_state("Completed")
+        assert float(run.notes()[-1].removeprefix("due ")) >= due.timestamp()
+    assert due - LEAD > min(taken_at(run) for run in runs)
+
+
+def taken_at(run: Run) -> datetime:
+    with get_client(sync_client=True) as client:
+        states = client.request("GET", "/flow_run_states/", params={"flow_run_id": str(run.id)}).json()
+    return min(datetime.fromisoformat(state["timestamp"]) for state in states if state["type"] == "PENDING")
 
 
 def test_a_worker_that_is_told_to_end_hands_its_runs_to_the_next(pool: Pool) -> None:

@@ -18,6 +18,7 @@ from prefect.states import Scheduled
 
 from prefect_videodb._clock import steady_now
 from prefect_videodb._logging import get_logger
+from prefect_videodb.punctual import due_at
 from prefect_videodb.recording.memory import Memory
 from prefect_videodb.recording.models import Window
 from prefect_videodb.recording.text import clock, escape
@@ -25,7 +26,7 @@ from prefect_videodb.recording.text import clock, escape
 # What the UI shows while a run is parked.
 PARKED = "Recording"
 # A shorter wait costs less than starting another process does.
-LEAST = timedelta(seconds=30)
+_LEAST = timedelta(seconds=30)
 # So long before its end the next execution begins, and waits for the moment itself: the stop must not be late because
 # Prefect is slow or away, a process takes long to start, or many recordings end on the hour.
 _EARLY = timedelta(seconds=15)
@@ -61,6 +62,17 @@ def wake_at(end: datetime) -> datetime:
     return end - _EARLY
 
 
+def is_worth_parking(end: datetime) -> bool:
+    """Say whether a recording that ends then is to wait without a process: it is long, and not begun for its end."""
+    return end - datetime.now(UTC) >= _LEAST and not is_begun_for(end)
+
+
+def is_begun_for(end: datetime) -> bool:
+    """Say whether this execution was scheduled to wait for that end; where many end together it begins early."""
+    due = due_at.get()
+    return due is not None and due >= wake_at(end)
+
+
 def wait_until(
     until: datetime, memory: Memory, flow_run_id: str, message: str, name: str, *, hold_process: bool
 ) -> None:
@@ -74,7 +86,7 @@ def wait_until(
     deadline = steady_now() + (until - datetime.now(UTC)).total_seconds()
     next_try = steady_now()
     while (left_s := deadline - steady_now()) > 0:
-        if parks and left_s >= LEAST.total_seconds() and steady_now() >= next_try:
+        if parks and left_s >= _LEAST.total_seconds() and steady_now() >= next_try:
             try:
                 leave(memory.prefect, flow_run_id, until, message, name)
             except (httpx.HTTPError, PrefectException) as error:

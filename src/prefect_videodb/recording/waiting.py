@@ -3,7 +3,7 @@
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import copy_context
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, cast
@@ -22,17 +22,23 @@ _TICK_S = 1.0
 _LOOK_EVERY_S = 15.0
 _LAST_LOOKS_EVERY_S = 4.0
 _NEAR_S = 20.0
+# Many that wait in one process look less often: a look costs Prefect about 10 ms of CPU.
+_EACH_S = 0.05
+# Every five seconds, or each half per cent.
 _SHOW_EVERY_S = 5.0
+_SHOWS = 200
 # Not the run's logger: these threads may outlive the run.
 logger = logging.getLogger(__name__)
+# Those that wait in this process. A set and a number change in one step each: who is interrupted locks out nobody.
+_waiting: set["_Wait"] = set()
 
 
 def wait_out(
     window: Window,
-    title: str,
     is_over: Callable[[], bool],
     planned_end: Callable[[], datetime],
     leave: Callable[[Window], None],
+    progress: "Progress | None" = None,
 ) -> None:
     """Wait for the end of the window.
 
@@ -40,19 +46,20 @@ def wait_out(
 
     Args:
         window: what is being recorded. Its end is read off the wall clock once, then a clock that never jumps counts.
-        title: what the artifact calls it.
         is_over: asked every 15 s; True ends the wait, because the stream no longer records.
         planned_end: asked as often, and every 4 s near to the end; gives the end of the window, which somebody may have
-            moved.
+            moved. Where more than eighty wait in one process each asks less often.
         leave: called every 15 s; raises when the run need not be waited for here.
+        progress: where to show how far it is.
     """
     wait = _Wait(window)
-    progress = Progress(window, title)
     next_try = steady_now() + _LOOK_EVERY_S
-    with (
-        _beside(wait, lambda: _look(wait, progress, is_over, planned_end)),
-        _beside(wait, lambda: _show(wait, progress)),
-    ):
+    with ExitStack() as beside:
+        beside.callback(_waiting.discard, wait)
+        _waiting.add(wait)
+        beside.enter_context(_beside(wait, lambda: _look(wait, progress, is_over, planned_end)))
+        if progress:
+            beside.enter_context(_beside(wait, lambda: _show(wait, progress)))
         while (left_s := wait.left_s()) > 0 and not wait.is_over:
             if steady_now() >= next_try:
                 leave(wait.window)
@@ -81,8 +88,10 @@ class _Wait:
         return self._deadline - steady_now()
 
 
-def _look(wait: _Wait, progress: "Progress", is_over: Callable[[], bool], planned_end: Callable[[], datetime]) -> None:
-    while not wait.is_ended.wait(_LOOK_EVERY_S if wait.left_s() > _NEAR_S else _LAST_LOOKS_EVERY_S):
+def _look(
+    wait: _Wait, progress: "Progress | None", is_over: Callable[[], bool], planned_end: Callable[[], datetime]
+) -> None:
+    while not wait.is_ended.wait(_until_next_look_s(wait)):
         if wait.left_s() > _NEAR_S and is_over():
             wait.is_over = True
             wait.woken.set()
@@ -90,13 +99,19 @@ def _look(wait: _Wait, progress: "Progress", is_over: Callable[[], bool], planne
         end = planned_end()
         if end != wait.window.end:
             wait.move(Window(start=wait.window.start, end=end))
-            progress.move(wait.window)
+            if progress:
+                progress.move(wait.window)
+
+
+def _until_next_look_s(wait: _Wait) -> float:
+    every_s = _LOOK_EVERY_S if wait.left_s() > _NEAR_S else _LAST_LOOKS_EVERY_S
+    return max(every_s, len(_waiting) * _EACH_S)
 
 
 def _show(wait: _Wait, progress: "Progress") -> None:
     while not wait.is_ended.is_set():
         progress.show(max(0.0, wait.left_s()))
-        wait.is_ended.wait(_SHOW_EVERY_S)
+        wait.is_ended.wait(max(_SHOW_EVERY_S, progress.length_s / _SHOWS))
     if wait.is_over or wait.left_s() <= 0:
         progress.show(0.0)
 
@@ -126,12 +141,12 @@ class Progress:
 
     def move(self, window: Window) -> None:
         """Show another window from now on."""
-        self._length_s = max(1.0, (window.end - window.start).total_seconds())
+        self.length_s = max(1.0, (window.end - window.start).total_seconds())
         self._description = f"Recording {self._title} until {clock(window.end)}"
 
     def show(self, left_s: float) -> None:
         """Show how much is left, in seconds."""
-        percent = round(min(100.0, max(0.0, 100.0 * (1.0 - left_s / self._length_s))), 1)
+        percent = round(min(100.0, max(0.0, 100.0 * (1.0 - left_s / self.length_s))), 1)
         description = f"{self._description}: {timecode(left_s)} left" if left_s > 0 else f"{self._description}: done"
         try:
             if self._artifact is None:

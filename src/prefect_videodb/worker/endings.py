@@ -13,7 +13,7 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.logging.loggers import flow_run_logger
 from prefect.states import Cancelled, Crashed, Scheduled
 
-from prefect_videodb.punctual import LEAD
+from prefect_videodb.punctual import LONGEST_LEAD
 
 if TYPE_CHECKING:
     from prefect.client.schemas.responses import OrchestrationResult
@@ -32,7 +32,7 @@ async def put_back(client: PrefectClient, run: FlowRun, message: str) -> bool:
     now = datetime.now(UTC)
     due = run.expected_start_time
     # One that was begun early, and not yet due, is not begun early again.
-    at = due if due and now < due <= now + LEAD else now
+    at = due if due and now < due <= now + LONGEST_LEAD else now
     state: State[Any] = Scheduled(scheduled_time=at, name=CONTINUED, message=message)
     answer: OrchestrationResult[Any] = await client.set_flow_run_state(run.id, state)
     return answer.state is not None and answer.state.is_scheduled()

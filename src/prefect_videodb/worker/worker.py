@@ -25,7 +25,7 @@ from prefect.states import Pending
 from prefect.utilities.engine import propose_state
 from prefect.workers.base import BaseJobConfiguration, BaseVariables, BaseWorker, BaseWorkerResult
 
-from prefect_videodb.punctual import LEAD, is_punctual
+from prefect_videodb.punctual import LEAD, LONGEST_LEAD, is_punctual, lead
 from prefect_videodb.worker.connection import Connection
 from prefect_videodb.worker.endings import cancel, crash, mark_owner, put_back, put_back_lost
 from prefect_videodb.worker.execution import Execution, Outcome
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 
     from prefect.client.schemas.responses import DeploymentResponse
 
-# Runs at a time, where no `--limit` is given: each has a thread.
-DEFAULT_LIMIT = 250
+# Runs at a time, where no `--limit` is given: each has a thread. On the hour as many recordings end as begin.
+DEFAULT_LIMIT = 500
 # A run that is due now waits for the next look. One request; Prefect's 10 s are meant for dearer infrastructure.
 _QUERY_S = 1.0
 _WATCH_S = 2.0
@@ -53,7 +53,10 @@ _DEPLOYMENT_IS_KNOWN_S = 10.0
 # A worker writes its name to a run it took within a second; who did not in this time died in between.
 _UNNAMED = timedelta(minutes=2)
 _RETRY_S = 5.0
-_PLAINLY_SCHEDULED = "Scheduled"
+# How often the worker looks for what is due in minutes: Prefect gives it all of that each time.
+_LOOK_AHEAD_S = 10.0
+# What was held up is due when that time is over: it waits for a concurrency slot, or to be tried again.
+_HELD_UP = {"AwaitingConcurrencySlot", "AwaitingRetry"}
 _PAGE = 200
 _UNREACHABLE = (httpx.HTTPError, PrefectException)
 
@@ -83,6 +86,7 @@ class InProcessWorker(BaseWorker[BaseJobConfiguration, BaseVariables, InProcessW
         self._executions: dict[UUID, Execution] = {}
         self._deployments: dict[UUID, tuple[float, DeploymentResponse]] = {}
         self._reading = anyio.Lock()
+        self._next_look_ahead = 0.0
         self._owner = str(Identity.own())
         self._connection = Connection()
 
@@ -121,22 +125,26 @@ class InProcessWorker(BaseWorker[BaseJobConfiguration, BaseVariables, InProcessW
             due = await self.client.get_scheduled_flow_runs_for_work_pool(
                 self._work_pool_name,
                 work_queue_names=list(self._work_queues),
-                scheduled_before=datetime.now(UTC) + timedelta(seconds=self._prefetch_seconds) + LEAD,
+                scheduled_before=datetime.now(UTC) + timedelta(seconds=self._prefetch_seconds) + self._ahead(),
             )
         except ObjectNotFound:
             return []  # it is made with the next heartbeat
-        taken = []
-        for run in (entry.flow_run for entry in due):
+        taken: list[FlowRun] = []
+        early = 0
+        for run in (entry.flow_run for entry in due):  # in the order in which they are due
             if run.id in self._executions:
                 continue
-            lead = LEAD if await self._begins_early(run) else timedelta()
-            if _is_ahead(run, timedelta(seconds=self._prefetch_seconds) + lead):
+            begins_early = timedelta()
+            if await self._begins_early(run):
+                begins_early = lead(early, is_first=not run.run_count)
+                early += 1
+            if _is_ahead(run, timedelta(seconds=self._prefetch_seconds) + begins_early):
                 continue
             try:
                 self.limiter.acquire_on_behalf_of_nowait(run.id)
             except anyio.WouldBlock:
                 break
-            self._executions[run.id] = execution = Execution(run, lead)
+            self._executions[run.id] = execution = Execution(run, begins_early)
             self._group.start_soon(self._take, execution)
             taken.append(run)
         return taken
@@ -178,12 +186,16 @@ class InProcessWorker(BaseWorker[BaseJobConfiguration, BaseVariables, InProcessW
     def _has_pool(self) -> bool:
         return self._work_pool is not None
 
-    async def _begins_early(self, run: FlowRun) -> bool:
-        """Say whether a run may begin before its moment: it waits for it itself, and nothing has held it up yet.
+    def _ahead(self) -> timedelta:
+        """Tell how far ahead to look this time for runs that begin early."""
+        if time.monotonic() < self._next_look_ahead:
+            return LEAD
+        self._next_look_ahead = time.monotonic() + _LOOK_AHEAD_S
+        return LONGEST_LEAD
 
-        A run that waits for a concurrency slot, or to be tried again, is due when that time is over.
-        """
-        if run.run_count or run.state_name != _PLAINLY_SCHEDULED:
+    async def _begins_early(self, run: FlowRun) -> bool:
+        """Say whether a run may begin before its moment: it waits for it itself, and nothing has held it up."""
+        if run.state_name in _HELD_UP:
             return False
         try:
             return is_punctual(await self._flow_of(run))

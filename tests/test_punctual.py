@@ -1,0 +1,56 @@
+"""How long before its time a run is begun, and what one that was begun early knows of it."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from prefect_videodb.punctual import LEAD, LONGEST_LEAD, due_at, is_early, lead
+from prefect_videodb.recording.parking import is_begun_for, is_worth_parking, wake_at
+
+
+@pytest.fixture
+def due() -> Iterator[datetime]:
+    """Give the moment at which the run of this test is due: in a minute."""
+    due = datetime.now(UTC) + timedelta(minutes=1)
+    token = due_at.set(due)
+    yield due
+    due_at.reset(token)
+
+
+def test_a_run_begins_early_and_earlier_where_others_are_due_before_it() -> None:
+    assert lead(0, is_first=True) == LEAD
+    leads = [lead(before, is_first=True) for before in range(1000)]
+    assert leads == sorted(leads)
+    assert leads[50] > LEAD + timedelta(seconds=30)
+    assert leads[-1] == LONGEST_LEAD
+
+
+def test_a_run_that_goes_on_begins_at_its_time_unless_others_are_due_before_it() -> None:
+    assert lead(0, is_first=False) == timedelta(0)
+    assert timedelta(0) < lead(50, is_first=False) < lead(50, is_first=True)
+
+
+def test_who_was_begun_early_knows_it(due: datetime) -> None:
+    assert datetime.now(UTC) < due
+    assert is_early()
+    due_at.set(datetime.now(UTC) - timedelta(seconds=1))
+    assert not is_early()
+    due_at.set(None)
+    assert not is_early()
+
+
+def test_a_recording_that_was_begun_for_its_end_is_not_parked_again(due: datetime) -> None:
+    end = due + timedelta(seconds=15)
+    assert wake_at(end) == due
+    assert is_begun_for(end)
+    assert not is_worth_parking(end)
+
+
+def test_a_recording_whose_end_was_moved_is_parked_again(due: datetime) -> None:
+    end = due + timedelta(minutes=5)
+    assert not is_begun_for(end)
+    assert is_worth_parking(end)
+    due_at.set(None)  # executed by a worker that begins nothing early
+    assert is_worth_parking(end)
+    assert not is_worth_parking(datetime.now(UTC) + timedelta(seconds=20))
