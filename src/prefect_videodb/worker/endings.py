@@ -18,8 +18,8 @@ from prefect_videodb.punctual import LONGEST_LEAD
 if TYPE_CHECKING:
     from prefect.client.schemas.responses import OrchestrationResult
 
-# As Prefect names a run that a worker is to execute again.
-CONTINUED = "AwaitingRetry"
+# As Prefect names a run that a worker is to execute again, and one whose time has not come.
+CONTINUED, NOT_YET_DUE = "AwaitingRetry", "Scheduled"
 # What took its worker along so often will do it again.
 MOST_LOSSES = 5
 _LOSSES = "videodb-worker.losses"
@@ -31,9 +31,10 @@ async def put_back(client: PrefectClient, run: FlowRun, message: str) -> bool:
     await mark_owner(client, run.id, "")
     now = datetime.now(UTC)
     due = run.expected_start_time
-    # One that was begun early, and not yet due, is not begun early again.
-    at = due if due and now < due <= now + LONGEST_LEAD else now
-    state: State[Any] = Scheduled(scheduled_time=at, name=CONTINUED, message=message)
+    at, name = now, CONTINUED
+    if due and now < due <= now + LONGEST_LEAD:
+        at, name = due, NOT_YET_DUE
+    state: State[Any] = Scheduled(scheduled_time=at, name=name, message=message)
     answer: OrchestrationResult[Any] = await client.set_flow_run_state(run.id, state)
     return answer.state is not None and answer.state.is_scheduled()
 

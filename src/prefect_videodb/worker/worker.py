@@ -27,7 +27,7 @@ from prefect.workers.base import BaseJobConfiguration, BaseVariables, BaseWorker
 
 from prefect_videodb.punctual import LEAD, LONGEST_LEAD, is_punctual, lead
 from prefect_videodb.worker.connection import Connection
-from prefect_videodb.worker.endings import cancel, crash, mark_owner, put_back, put_back_lost
+from prefect_videodb.worker.endings import NOT_YET_DUE, cancel, crash, mark_owner, put_back, put_back_lost
 from prefect_videodb.worker.execution import Execution, Outcome
 from prefect_videodb.worker.flows import CannotBeLoaded, Flows
 from prefect_videodb.worker.identity import Identity
@@ -136,7 +136,7 @@ class InProcessWorker(BaseWorker[BaseJobConfiguration, BaseVariables, InProcessW
                 continue
             begins_early = timedelta()
             if await self._begins_early(run):
-                begins_early = lead(early, is_first=not run.run_count)
+                begins_early = lead(early, is_first=run.state_name == NOT_YET_DUE)
                 early += 1
             if _is_ahead(run, timedelta(seconds=self._prefetch_seconds) + begins_early):
                 continue
