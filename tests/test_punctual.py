@@ -2,11 +2,16 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
 
 import pytest
+from prefect import flow
+from prefect.client.schemas.objects import FlowRun
 
-from prefect_videodb.punctual import LEAD, LONGEST_LEAD, due_at, is_early, lead
+from prefect_videodb.punctual import LEAD, LONGEST_LEAD, due_at, is_early, lead, punctual
 from prefect_videodb.recording.parking import is_begun_for, is_worth_parking, wake_at
+from prefect_videodb.worker.execution import Execution
 
 
 @pytest.fixture
@@ -38,6 +43,28 @@ def test_who_was_begun_early_knows_it(due: datetime) -> None:
     assert not is_early()
     due_at.set(None)
     assert not is_early()
+
+
+def test_what_is_held_up_before_its_time_is_not_due_any_sooner(due: datetime) -> None:
+    held = due - timedelta(seconds=40)
+
+    def due_of(name: str) -> datetime | None:
+        times = {"next_scheduled_start_time": held, "expected_start_time": due}
+        return Execution(FlowRun.model_validate({"flow_id": uuid4(), "state_name": name} | times)).due
+
+    assert due_of("AwaitingConcurrencySlot") == due
+    assert due_of("AwaitingRetry") == due
+    assert due_of("Scheduled") == held  # somebody moved it
+
+
+@pytest.mark.parametrize("arguments", [{"timeout_seconds": 60}, {}])
+def test_a_flow_that_cannot_wait_for_its_time_is_not_marked(arguments: dict[str, Any]) -> None:
+    async def waits() -> None: ...
+
+    def works() -> None: ...
+
+    with pytest.raises(TypeError, match="cannot wait for its time"):
+        punctual(flow(works, **arguments) if arguments else flow(waits))
 
 
 def test_a_recording_that_was_begun_for_its_end_is_not_parked_again(due: datetime) -> None:

@@ -29,7 +29,14 @@ due_at: ContextVar[datetime | None] = ContextVar("due_at", default=None)
 
 
 def punctual(flow: _F) -> _F:
-    """Mark a flow that calls `wait_for_due` before it does what must not be early."""
+    """Mark a flow that calls `wait_for_due` before it does what must not be early.
+
+    Raises:
+        TypeError: the flow is a coroutine, whose event loop would stand still, or has a time-out, which would count
+            the wait.
+    """
+    if flow.isasync or flow.timeout_seconds is not None:
+        raise TypeError(f"the flow {flow.name!r} cannot wait for its time: it is a coroutine, or has a time-out")
     setattr(flow, _MARK, True)
     return flow
 

@@ -2,14 +2,19 @@
 
 import threading
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
+from uuid import UUID, uuid4
 
+import pytest
+from prefect.exceptions import PrefectException
 from pydantic import SecretStr
 
 from prefect_videodb.blocks import RTStreamSource
 from prefect_videodb.punctual import due_at
 from prefect_videodb.recording.precedence import Precedence, taking_precedence
-from prefect_videodb.recording.sharing import read_once
+from prefect_videodb.recording.sharing import labels_of, read_once
 
 
 def test_who_has_time_waits_until_the_others_have_connected() -> None:
@@ -54,3 +59,45 @@ def test_a_block_is_read_once_for_all_that_ask_in_the_same_moment() -> None:
     assert len(got) == 9
     assert len(reads) == 1
     assert got[0] is not got[1]  # a copy each: what one changes the others do not see
+
+
+def test_the_labels_of_all_that_ask_again_and_again_are_read_with_one_request() -> None:
+    ids = [uuid4() for _ in range(9)]
+    reads: list[Sequence[UUID]] = []
+
+    def read(asked: Sequence[UUID]) -> dict[UUID, dict[str, str]]:
+        reads.append(asked)
+        return {known: {"of": str(known)} for known in asked}
+
+    for known in ids:  # nobody knows yet who else will ask
+        assert labels_of(known, read) == {"of": str(known)}
+    assert len(reads) == 9
+    time.sleep(2.1)
+    for known in ids:
+        assert labels_of(known, read) == {"of": str(known)}
+    assert len(reads) == 10
+    assert set(reads[-1]) >= set(ids)
+
+
+def test_the_labels_of_a_run_that_is_gone_are_not_known() -> None:
+    with pytest.raises(PrefectException, match="there is no flow run"):
+        labels_of(uuid4(), lambda _: {})
+
+
+def test_who_waits_for_somebody_whose_request_hangs_asks_alone() -> None:
+    hangs, mine = threading.Event(), uuid4()
+
+    def hang(_: Sequence[UUID]) -> dict[UUID, dict[str, str]]:
+        hangs.wait(30)
+        return {}
+
+    def ask() -> None:
+        with suppress(PrefectException):
+            labels_of(uuid4(), hang)
+
+    hanging = threading.Thread(target=ask)
+    hanging.start()
+    time.sleep(0.2)
+    assert labels_of(mine, lambda asked: {known: {"asked": len(asked)} for known in asked}) == {"asked": 1}
+    hangs.set()
+    hanging.join(30)

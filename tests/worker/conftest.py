@@ -89,6 +89,10 @@ class Run:
         with get_client(sync_client=True) as client:
             client.set_flow_run_state(self.id, Cancelling())
 
+    def delete(self) -> None:
+        with get_client(sync_client=True) as client:
+            client.delete_flow_run(self.id)
+
     def logs(self) -> str:
         with get_client(sync_client=True) as client:
             answer = client.request(

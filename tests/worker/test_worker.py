@@ -84,13 +84,17 @@ def test_a_flow_that_waits_for_its_time_begins_before_it_and_goes_on_right_then(
     due = datetime.now(UTC) + timedelta(seconds=60)
     pool.start("--prefetch-seconds", "60")
     run, plain = pool.run("wait_for_its_time", at=due), pool.run("wait", at=due, seconds=0.0)
+    deleted = pool.run("wait_for_its_time", at=due)
     run.wait_for_note("began")
+    deleted.wait_for_note("began")
+    deleted.delete()
     assert datetime.now(UTC) < due
     assert plain.notes() == []  # any other flow waits
     run.wait_for_state("Completed")
     told = float(run.notes()[-1].removeprefix("due "))
     assert told >= due.timestamp()
     plain.wait_for_state("Completed")
+    assert deleted.notes() == ["began"]
 
 
 def test_the_more_are_due_together_the_earlier_they_begin(pool: Pool) -> None:
@@ -102,6 +106,18 @@ def test_the_more_are_due_together_the_earlier_they_begin(pool: Pool) -> None:
         run.wait_for_state("Completed")
         assert float(run.notes()[-1].removeprefix("due ")) >= due.timestamp()
     assert due - LEAD > min(taken_at(run) for run in runs)
+
+
+def test_what_is_begun_early_leaves_a_slot_to_what_is_due_before(pool: Pool) -> None:
+    now = datetime.now(UTC)
+    pool.start("--limit", "1", "--prefetch-seconds", "0")
+    first = pool.run("wait", at=now + timedelta(seconds=55), seconds=0.0)
+    late = pool.run("wait_for_its_time", at=now + timedelta(seconds=75))
+    for run in (first, late):
+        run.wait_for_state("Completed")
+    began, taken = first.read().start_time, taken_at(late)
+    assert began
+    assert began < taken  # though it could have begun ten seconds before that
 
 
 def taken_at(run: Run) -> datetime:

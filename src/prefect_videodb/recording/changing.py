@@ -1,6 +1,6 @@
 """Give a recording that is under way another end."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from prefect import task
@@ -14,6 +14,9 @@ from prefect_videodb.recording.memory import label, planned_window, remembered
 from prefect_videodb.recording.models import Window
 from prefect_videodb.recording.parking import is_parked, schedule, wake_at
 from prefect_videodb.recording.text import clock
+
+# A recording looks every four seconds, and a look takes its time.
+_LAST_LOOK = timedelta(seconds=6)
 
 
 @task
@@ -31,7 +34,7 @@ def set_recording_end(flow_run_id: UUID, end_time: datetime | None = None) -> Wi
         The window as it is planned now.
 
     Raises:
-        ConfigurationError: there is no such recording, it is over, or it would be too long.
+        ConfigurationError: there is no such recording, it is over, or about to be, or it would be too long.
     """
     if end_time and end_time.tzinfo is None:
         raise ConfigurationError(f"{end_time.isoformat()} has no time zone")
@@ -47,6 +50,8 @@ def set_recording_end(flow_run_id: UUID, end_time: datetime | None = None) -> Wi
         if window.end <= now or run.state is None or run.state.is_final():
             raise ConfigurationError(f"{run.name} is over since {clock(window.end)}")
         end = max(now, end_time.astimezone(UTC)) if end_time else now
+        if end > window.end and window.end - now < _LAST_LOOK and not is_parked(run):
+            raise ConfigurationError(f"{run.name} ends in a few seconds, and looks no more whether its end was moved")
         if end - window.start > LONGEST:
             raise ConfigurationError(f"a recording lasts at most {LONGEST}")
         # Written down first: whoever executes the run from now on reads it.

@@ -66,6 +66,6 @@ def go_on(client: SyncPrefectClient, run: FlowRun, name: str | None = None) -> N
     # Counted first: killed after this line, it is tried less often, never more.
     client.update_flow_run_labels(run.id, label(crashes=str(crashes(run) + 1)))
     told = f"Crashed, goes on (try {crashes(run) + 1} of {MOST_CRASHES})"
-    schedule(
-        client, run.id, datetime.now(UTC) + _PAUSE, told, name or (WATCHING if is_watch(remembered(run)) else PARKED)
-    )
+    again = datetime.now(UTC) + _PAUSE
+    at = max(again, run.expected_start_time or again)  # it may have been begun before its time
+    schedule(client, run.id, at, told, name or (WATCHING if is_watch(remembered(run)) else PARKED))

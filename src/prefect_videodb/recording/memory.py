@@ -5,7 +5,7 @@ reads them, and they survive whatever happens to the process.
 """
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Literal, Self
@@ -20,6 +20,7 @@ from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, Settings
 
 from prefect_videodb._logging import get_logger
 from prefect_videodb.recording.models import Window
+from prefect_videodb.recording.sharing import labels_of
 
 _PREFIX = "videodb."
 # Prefect on SQLite refuses a label while something else is written (503: it reads before it writes). Trying again
@@ -65,7 +66,7 @@ class Memory:
         try:
             if self._unsaved:
                 self._write()
-            labels = self.read_run().labels
+            labels = labels_of(self._id, self._read_labels)
         except (httpx.HTTPError, PrefectException) as error:
             get_logger().warning("Prefect could not be asked for the run's end: %s", error)
             return
@@ -78,6 +79,10 @@ class Memory:
             httpx.HTTPError, PrefectException: Prefect cannot be asked.
         """
         return FlowRun.model_validate(self._ask("GET", "/flow_runs/{id}").json())
+
+    def _read_labels(self, flow_run_ids: Sequence[UUID]) -> dict[UUID, Mapping[str, Any]]:
+        asked = {"flow_runs": {"id": {"any_": [str(known) for known in flow_run_ids]}}, "limit": len(flow_run_ids)}
+        return {UUID(run["id"]): run["labels"] for run in self._ask("POST", "/flow_runs/filter", json=asked).json()}
 
     def recall(self, key: str) -> str | None:
         """Give what was remembered under this key; None when nothing was."""
@@ -113,10 +118,11 @@ class Memory:
         self._ask("PATCH", "/flow_runs/{id}/labels", json=label(**self._unsaved))
         self._unsaved = {}
 
-    def _ask(self, method: Literal["GET", "PATCH"], path: Any, **body: Any) -> httpx.Response:
+    def _ask(self, method: Literal["GET", "PATCH", "POST"], path: Any, **body: Any) -> httpx.Response:
         """Ask once, for a few seconds: Prefect's client by itself would go on for minutes."""
+        params = {"id": self._id} if "{id}" in path else None
         with _asking_once():
-            answer = self.prefect.request(method, path, path_params={"id": self._id}, timeout=_ANSWER_WITHIN_S, **body)
+            answer = self.prefect.request(method, path, path_params=params, timeout=_ANSWER_WITHIN_S, **body)
         return answer.raise_for_status()
 
     def remember_window(self, window: Window) -> None:

@@ -22,15 +22,11 @@ _TICK_S = 1.0
 _LOOK_EVERY_S = 15.0
 _LAST_LOOKS_EVERY_S = 4.0
 _NEAR_S = 20.0
-# Many that wait in one process look less often: a look costs Prefect about 10 ms of CPU.
-_EACH_S = 0.05
 # Every five seconds, or each half per cent.
 _SHOW_EVERY_S = 5.0
 _SHOWS = 200
 # Not the run's logger: these threads may outlive the run.
 logger = logging.getLogger(__name__)
-# Those that wait in this process. A set and a number change in one step each: who is interrupted locks out nobody.
-_waiting: set["_Wait"] = set()
 
 
 def wait_out(
@@ -48,15 +44,13 @@ def wait_out(
         window: what is being recorded. Its end is read off the wall clock once, then a clock that never jumps counts.
         is_over: asked every 15 s; True ends the wait, because the stream no longer records.
         planned_end: asked as often, and every 4 s near to the end; gives the end of the window, which somebody may have
-            moved. Where more than eighty wait in one process each asks less often.
+            moved.
         leave: called every 15 s; raises when the run need not be waited for here.
         progress: where to show how far it is.
     """
     wait = _Wait(window)
     next_try = steady_now() + _LOOK_EVERY_S
     with ExitStack() as beside:
-        beside.callback(_waiting.discard, wait)
-        _waiting.add(wait)
         beside.enter_context(_beside(wait, lambda: _look(wait, progress, is_over, planned_end)))
         if progress:
             beside.enter_context(_beside(wait, lambda: _show(wait, progress)))
@@ -91,7 +85,7 @@ class _Wait:
 def _look(
     wait: _Wait, progress: "Progress | None", is_over: Callable[[], bool], planned_end: Callable[[], datetime]
 ) -> None:
-    while not wait.is_ended.wait(_until_next_look_s(wait)):
+    while not wait.is_ended.wait(_LOOK_EVERY_S if wait.left_s() > _NEAR_S else _LAST_LOOKS_EVERY_S):
         if wait.left_s() > _NEAR_S and is_over():
             wait.is_over = True
             wait.woken.set()
@@ -101,11 +95,6 @@ def _look(
             wait.move(Window(start=wait.window.start, end=end))
             if progress:
                 progress.move(wait.window)
-
-
-def _until_next_look_s(wait: _Wait) -> float:
-    every_s = _LOOK_EVERY_S if wait.left_s() > _NEAR_S else _LAST_LOOKS_EVERY_S
-    return max(every_s, len(_waiting) * _EACH_S)
 
 
 def _show(wait: _Wait, progress: "Progress") -> None:

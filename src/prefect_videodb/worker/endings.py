@@ -25,12 +25,19 @@ MOST_LOSSES = 5
 _LOSSES = "videodb-worker.losses"
 
 
-async def put_back(client: PrefectClient, run: FlowRun, message: str) -> bool:
-    """Schedule a run again, for whichever worker is next. Tells whether Prefect took it."""
-    # Nobody executes it any more; and Cancel need not wait for anybody.
-    await mark_owner(client, run.id, "")
+async def put_back(client: PrefectClient, run: FlowRun, message: str, due: datetime | None = None) -> bool:
+    """Schedule a run again, for whichever worker is next. Tells whether Prefect took it.
+
+    Until somebody takes it, it still names who executed it: without this a run that could not be scheduled would be
+    found by nobody.
+
+    Args:
+        client: Prefect.
+        run: the run.
+        message: what the UI says of it.
+        due: when it is due, where it may have been begun early.
+    """
     now = datetime.now(UTC)
-    due = run.expected_start_time
     at, name = now, CONTINUED
     if due and now < due <= now + LONGEST_LEAD:
         at, name = due, NOT_YET_DUE
@@ -47,7 +54,8 @@ async def put_back_lost(client: PrefectClient, run: FlowRun, flow: Flow[..., Any
         return
     # Counted first: killed after this line, it is tried less often, never more.
     await client.update_flow_run_labels(run.id, {_LOSSES: losses + 1})
-    await put_back(client, run, f"Its worker died: goes on (loss {losses + 1} of {MOST_LOSSES})")
+    message = f"Its worker died: goes on (loss {losses + 1} of {MOST_LOSSES})"
+    await put_back(client, run, message, run.expected_start_time)
 
 
 async def cancel(client: PrefectClient, run: FlowRun, flow: Flow[..., Any] | None, message: str) -> None:

@@ -20,10 +20,15 @@ from prefect.logging.loggers import flow_run_logger
 from prefect.types import DateTime
 
 from prefect_videodb.punctual import due_at
+from prefect_videodb.worker.endings import NOT_YET_DUE
 from prefect_videodb.worker.interrupts import Interrupt, Interruptible, RunCancelled, raise_in
 
 if TYPE_CHECKING:
     import logging
+
+
+# How long a start takes at most, where the machine is not overwhelmed.
+_START_S = 10.0
 
 
 class Outcome(Enum):
@@ -46,6 +51,7 @@ class Execution:
     def __init__(self, run: FlowRun, lead: timedelta = timedelta()) -> None:
         self.run = run
         self._lead = lead
+        self._taken_at = time.monotonic()
         self.flow: Flow[..., Any] | None = None
         self.outcome = Outcome.ABORTED
         self.error: BaseException | None = None
@@ -73,10 +79,17 @@ class Execution:
         """Tell whether its time has not come yet."""
         return self.due is not None and self.due > datetime.now(UTC)
 
+    def is_starting(self) -> bool:
+        """Tell whether it was taken just now, and still costs what a start costs."""
+        return time.monotonic() - self._taken_at < _START_S
+
     @property
     def due(self) -> datetime | None:
-        """When it is to begin."""
-        return self.run.next_scheduled_start_time or self.run.expected_start_time
+        """When it is to do what it is for. What is held up before its time, or crashes, is not due any sooner."""
+        scheduled, expected = self.run.next_scheduled_start_time, self.run.expected_start_time
+        if self.run.state_name == NOT_YET_DUE and scheduled:
+            return scheduled
+        return max((time for time in (scheduled, expected) if time), default=None)
 
     @property
     def begins_at(self) -> DateTime | None:

@@ -57,6 +57,8 @@ _RETRY_S = 5.0
 _LOOK_AHEAD_S = 10.0
 # What was held up is due when that time is over: it waits for a concurrency slot, or to be tried again.
 _HELD_UP = {"AwaitingConcurrencySlot", "AwaitingRetry"}
+# More that begin in the same moment only hold each other up: requests of theirs to Prefect then time out.
+_MOST_STARTING = 40
 _PAGE = 200
 _UNREACHABLE = (httpx.HTTPError, PrefectException)
 
@@ -130,7 +132,7 @@ class InProcessWorker(BaseWorker[BaseJobConfiguration, BaseVariables, InProcessW
         except ObjectNotFound:
             return []  # it is made with the next heartbeat
         taken: list[FlowRun] = []
-        early = 0
+        early = waiting = 0
         for run in (entry.flow_run for entry in due):  # in the order in which they are due
             if run.id in self._executions:
                 continue
@@ -138,8 +140,13 @@ class InProcessWorker(BaseWorker[BaseJobConfiguration, BaseVariables, InProcessW
             if await self._begins_early(run):
                 begins_early = lead(early, is_first=run.state_name == NOT_YET_DUE)
                 early += 1
-            if _is_ahead(run, timedelta(seconds=self._prefetch_seconds) + begins_early):
+            # Who is not due yet leaves a slot to each that is due before.
+            is_left_alone = _is_ahead(run, timedelta()) and self.limiter.available_tokens <= waiting
+            if is_left_alone or _is_ahead(run, timedelta(seconds=self._prefetch_seconds) + begins_early):
+                waiting += 1
                 continue
+            if sum(execution.is_starting() for execution in self._executions.values()) >= _MOST_STARTING:
+                break
             try:
                 self.limiter.acquire_on_behalf_of_nowait(run.id)
             except anyio.WouldBlock:
@@ -307,7 +314,9 @@ class InProcessWorker(BaseWorker[BaseJobConfiguration, BaseVariables, InProcessW
             if run.state.is_cancelling():
                 await cancel(self.client, run, execution.flow, "Flow run was cancelled while its worker ended.")
             elif run.state.is_running() or run.state.is_pending():
-                await put_back(self.client, run, f"Its worker {self.name!r} ended: goes on with the next")
+                message = f"Its worker {self.name!r} ended: goes on with the next"
+                is_first = execution.run.state_name == NOT_YET_DUE
+                await put_back(self.client, run, message, execution.due if is_first else None)
                 self._logger.info("Handed run %s back", run.id)
 
         with anyio.move_on_after(_LET_GO_S) as in_time:
@@ -330,10 +339,13 @@ class InProcessWorker(BaseWorker[BaseJobConfiguration, BaseVariables, InProcessW
 
     async def _look_after(self) -> None:
         """Look at all runs of this worker at once, and now and then for those of workers that died."""
-        next_search = time.monotonic()
+        next_search = next_roll_call = time.monotonic()
         while self.is_setup or self._executions:
             try:
                 await self._watch()
+                if time.monotonic() >= next_roll_call:
+                    await self._find_withdrawn()
+                    next_roll_call = time.monotonic() + _LOOK_AHEAD_S
                 if self._has_pool and time.monotonic() >= next_search:
                     await self._find_lost()
                     next_search = time.monotonic() + _RECOVER_S
@@ -362,6 +374,22 @@ class InProcessWorker(BaseWorker[BaseJobConfiguration, BaseVariables, InProcessW
                         execution.interrupt(RunLetGo)
                 else:
                     execution.interrupt(RunCancelled)
+
+    async def _find_withdrawn(self) -> None:
+        """Interrupt what waits for its time and was deleted, ended or scheduled anew by hand meanwhile."""
+        waiting = [execution for execution in self._executions.values() if execution.is_waiting()]
+        for start in range(0, len(waiting), _PAGE):
+            asked = waiting[start : start + _PAGE]
+            ids = FlowRunFilterId(any_=[execution.id for execution in asked])
+            found = await self.client.read_flow_runs(flow_run_filter=FlowRunFilter(id=ids), limit=_PAGE)
+            states = {run.id: run.state for run in found}
+            for execution in asked:
+                state = states.get(execution.id)
+                if execution.id not in states or (state and state.is_final()):
+                    self._logger.info("The run %s was withdrawn before its time", execution.id)
+                    execution.interrupt(RunCancelled)
+                elif state and state.is_scheduled() and execution.is_alive():
+                    execution.interrupt(RunLetGo)
 
     async def _find_lost(self) -> None:
         """Continue the runs whose worker, on this machine, was killed."""
