@@ -15,7 +15,7 @@ from prefect_videodb._logging import get_logger
 from prefect_videodb.blocks import RTStreamSource, VideoDBCredentials
 from prefect_videodb.client.models import Export
 from prefect_videodb.errors import SourceError
-from prefect_videodb.punctual import due_or_now, punctual, wait_for_due
+from prefect_videodb.punctual import due_or_now, punctual, rest, wait_for_due
 from prefect_videodb.recording.archive import archive_videos
 from prefect_videodb.recording.crashes import goes_on, will_go_on
 from prefect_videodb.recording.endings import is_exported_when_cancelled, request_export
@@ -276,6 +276,7 @@ def _wait_out(run: _Run, window: Window, title: str, rtstream_id: str) -> str | 
     if can_park(window):
         show(window, title)
         park_where_that_can_be(window)
+    rest()
     watch = Watch(run.account, rtstream_id)
     with run.steps.step("record"):
         progress = None if run.parks and is_begun_for(window.end) else Progress(window, title)

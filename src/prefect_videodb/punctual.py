@@ -5,6 +5,7 @@ due in the same second. Only the worker of this package begins early; elsewhere 
 """
 
 import time
+from collections.abc import Callable
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
@@ -26,6 +27,9 @@ _F = TypeVar("_F", bound=Flow[..., Any])
 
 due_at: ContextVar[datetime | None] = ContextVar("due_at", default=None)
 """When the run of this context is due; None where nobody has said so."""
+
+rests: ContextVar[Callable[[], None] | None] = ContextVar("rests", default=None)
+"""Whom to tell that the run of this context only waits from now on; None where nobody wants to know."""
 
 
 def punctual(flow: _F) -> _F:
@@ -68,8 +72,15 @@ def due_or_now() -> datetime:
     return max(due_at.get() or now, now)
 
 
+def rest() -> None:
+    """Say that the run of this context has begun, and waits from now on: others may begin."""
+    if tell := rests.get():
+        tell()
+
+
 def wait_for_due(due: datetime | None = None) -> None:
     """Wait until then, or until the run of this context is due; come back at once where it is."""
     deadline = steady_now() + ((due or due_or_now()) - datetime.now(UTC)).total_seconds()
     while (left_s := deadline - steady_now()) > 0:
+        rest()
         time.sleep(min(left_s, _TICK_S))

@@ -2,9 +2,11 @@
 
 import asyncio
 import copy
+import functools
 import inspect
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from contextvars import Context
 from datetime import UTC, datetime, timedelta
@@ -19,7 +21,7 @@ from prefect.flow_engine import run_flow
 from prefect.logging.loggers import flow_run_logger
 from prefect.types import DateTime
 
-from prefect_videodb.punctual import due_at
+from prefect_videodb.punctual import due_at, is_punctual, rests
 from prefect_videodb.worker.endings import NOT_YET_DUE
 from prefect_videodb.worker.interrupts import Interrupt, Interruptible, RunCancelled, raise_in
 
@@ -27,8 +29,8 @@ if TYPE_CHECKING:
     import logging
 
 
-# How long a start takes at most, where the machine is not overwhelmed.
-_START_S = 10.0
+# Who takes longer to begin holds up no others.
+_START_S = 20.0
 
 
 class Outcome(Enum):
@@ -52,6 +54,7 @@ class Execution:
         self.run = run
         self._lead = lead
         self._taken_at = time.monotonic()
+        self._rests = False
         self.flow: Flow[..., Any] | None = None
         self.outcome = Outcome.ABORTED
         self.error: BaseException | None = None
@@ -81,7 +84,11 @@ class Execution:
 
     def is_starting(self) -> bool:
         """Tell whether it was taken just now, and still costs what a start costs."""
-        return time.monotonic() - self._taken_at < _START_S
+        return not self._rests and not self._is_over and time.monotonic() - self._taken_at < _START_S
+
+    def rest(self) -> None:
+        """Note that it has begun."""
+        self._rests = True
 
     @property
     def due(self) -> datetime | None:
@@ -122,6 +129,7 @@ class Execution:
 
         def execute() -> None:
             due_at.set(self.due)
+            rests.set(self.rest)
             try:
                 self._execute(flow)
             finally:
@@ -151,6 +159,8 @@ class Execution:
         # The engine runs these hooks only when it finds the run cancelled; the worker does in any case, once.
         handed = copy.copy(flow)
         handed.on_cancellation_hooks = []
+        if not is_punctual(flow):  # such a one says itself when it has begun
+            handed.fn = self._noticed(flow.fn)
         # A flow that is a generator can only be asked for what it yields.
         wanted: Literal["result", "state"] = "result" if flow.isgenerator else "state"
         logger = cast("logging.Logger", flow_run_logger(run))
@@ -164,6 +174,14 @@ class Execution:
             self.outcome = Outcome.ABORTED
         except BaseException as error:  # noqa: BLE001 - SystemExit of one flow must not end the others
             self.outcome, self.error = Outcome.BROKE, error
+
+    def _noticed(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def begin(*args: Any, **kwargs: Any) -> Any:
+            self.rest()
+            return function(*args, **kwargs)
+
+        return begin
 
     def _drive(self, result: Any) -> Any:
         """Run what the engine gives back for flows that are not plain functions; give how it left others."""

@@ -59,6 +59,8 @@ _LOOK_AHEAD_S = 10.0
 _HELD_UP = {"AwaitingConcurrencySlot", "AwaitingRetry"}
 # More that begin in the same moment only hold each other up: requests of theirs to Prefect then time out.
 _MOST_STARTING = 40
+# What is due is asked for when so many can be taken: Prefect gives up to two hundred runs each time.
+_LEAST_TAKEN = 10
 _PAGE = 200
 _UNREACHABLE = (httpx.HTTPError, PrefectException)
 
@@ -121,7 +123,7 @@ class InProcessWorker(BaseWorker[BaseJobConfiguration, BaseVariables, InProcessW
     async def get_and_submit_flow_runs(self) -> list[FlowRun]:
         """Take the runs that are due soon. The threads wait for the moment inside Prefect's engine, or in the flow."""
         self._last_polled_time = datetime.now(UTC)
-        if not self._has_pool:
+        if not self._has_pool or self._starting() > _MOST_STARTING - _LEAST_TAKEN or self.limiter.available_tokens < 1:
             return []
         try:
             due = await self.client.get_scheduled_flow_runs_for_work_pool(
@@ -145,7 +147,7 @@ class InProcessWorker(BaseWorker[BaseJobConfiguration, BaseVariables, InProcessW
             if is_left_alone or _is_ahead(run, timedelta(seconds=self._prefetch_seconds) + begins_early):
                 waiting += 1
                 continue
-            if sum(execution.is_starting() for execution in self._executions.values()) >= _MOST_STARTING:
+            if self._starting() >= _MOST_STARTING:
                 break
             try:
                 self.limiter.acquire_on_behalf_of_nowait(run.id)
@@ -192,6 +194,9 @@ class InProcessWorker(BaseWorker[BaseJobConfiguration, BaseVariables, InProcessW
     @property
     def _has_pool(self) -> bool:
         return self._work_pool is not None
+
+    def _starting(self) -> int:
+        return sum(execution.is_starting() for execution in self._executions.values())
 
     def _ahead(self) -> timedelta:
         """Tell how far ahead to look this time for runs that begin early."""
