@@ -9,7 +9,7 @@ import pytest
 from prefect import flow
 from prefect.client.schemas.objects import FlowRun
 
-from prefect_videodb.punctual import LEAD, LONGEST_LEAD, due_at, is_early, lead, punctual
+from prefect_videodb.punctual import LEAD, LONGEST_LEAD, due_at, is_early, lead, punctual, rest, rests
 from prefect_videodb.recording.parking import is_begun_for, is_worth_parking, wake_at
 from prefect_videodb.worker.execution import Execution
 
@@ -65,6 +65,16 @@ def test_a_flow_that_cannot_wait_for_its_time_is_not_marked(arguments: dict[str,
 
     with pytest.raises(TypeError, match="cannot wait for its time"):
         punctual(flow(works, **arguments) if arguments else flow(waits))
+
+
+def test_a_run_starts_until_it_says_that_it_waits() -> None:
+    execution = Execution(FlowRun(flow_id=uuid4()))
+    rest()  # to nobody
+    assert execution.is_starting()
+    token = rests.set(execution.rest)
+    rest()
+    rests.reset(token)
+    assert not execution.is_starting()
 
 
 def test_a_recording_that_was_begun_for_its_end_is_not_parked_again(due: datetime) -> None:

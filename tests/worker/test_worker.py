@@ -26,6 +26,15 @@ def test_runs_are_executed_inside_the_worker_and_their_flow_is_loaded_once(pool:
     assert (pool.folder / "loads").read_text() == "loaded\n"
 
 
+def test_more_run_at_a_time_than_may_start_at_a_time(pool: Pool) -> None:
+    deployment = pool.deploy("tests.worker.sample_flows.wait")
+    runs = [pool.run_of(deployment) for _ in range(45)]
+    pool.start()
+    for run in runs:
+        run.wait_for_note("began")
+    assert {run.notes()[-1] for run in runs} == {"began"}
+
+
 def test_one_run_that_breaks_takes_no_other_along(pool: Pool) -> None:
     pool.start()
     beside = pool.run("wait", seconds=20.0)

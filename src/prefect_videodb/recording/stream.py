@@ -7,6 +7,7 @@ from prefect_videodb.blocks import VideoDBCredentials
 from prefect_videodb.client import streams
 from prefect_videodb.client.models import Export, RTStream
 from prefect_videodb.errors import InvalidRequest, NotFound, SourceError, VideoDBError
+from prefect_videodb.punctual import rest
 from prefect_videodb.recording.models import Links, Window
 from prefect_videodb.redact import redact_urls
 from prefect_videodb.tasks import export_rtstream, generate_rtstream_stream, start_rtstream
@@ -36,6 +37,8 @@ def make_sure_it_ingests(credentials: VideoDBCredentials, rtstream_id: str, time
                 if stream.status == ERROR:
                     raise SourceError(f"VideoDB cannot ingest the source{_why(stream)}")
                 raise SourceError(f"the stream is still {stream.status!r} after {timeout_s:g} s{_why(stream)}")
+            if now >= next_start:
+                rest()  # a source that is not up yet keeps no other recording from beginning
             time.sleep(min(_LOOK_S, deadline - now))
             try:
                 if stream.status in {ERROR, STOPPED} and now >= next_start:
@@ -64,6 +67,7 @@ def wait_for_room(credentials: VideoDBCredentials, most_streams: int, timeout_s:
                     "`most_streams`"
                 )
             get_logger().info("%d streams are connected, waiting for one to end", connected)
+            rest()
             time.sleep(_START_AGAIN_S)
 
 
