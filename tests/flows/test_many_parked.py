@@ -6,6 +6,7 @@ A few in the suite; `VIDEODB_PARKED=1000` for the full number (`make soak`).
 import os
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
@@ -26,21 +27,23 @@ from tests.support.processes import session_of, wait_for
 from tests.support.programs import running_worker
 
 PARKED = int(os.environ.get("VIDEODB_PARKED", "8"))
+# A camera serves so many at a time, and some.
+FOR_EACH_CAMERA = 200
 # What any machine needs for so many, and then some.
 PATIENCE_S = 180.0 + 6.0 * PARKED
 
 
 @pytest.fixture
 def account(prefect_api: str, tmp_path: Path) -> Iterator[Account]:
-    """A service of its own, with a source that costs next to nothing to record."""
+    """A service of its own, with sources that cost next to nothing to record."""
     assert prefect_api
-    with (
-        LoopingRTSPServer(make_still(tmp_path / "still.mp4")) as camera,
-        LocalServer(tmp_path / "videodb", api_key=KEY) as videodb,
-    ):
+    still = make_still(tmp_path / "still.mp4")
+    with ExitStack() as cameras, LocalServer(tmp_path / "videodb", api_key=KEY) as videodb:
         block = VideoDBCredentials(api_key=SecretStr(KEY), base_url=videodb.base_url)
         block.save("many", overwrite=True)
-        RTStreamSource(url=SecretStr(camera.url), name="Still", media_types=["video"]).save("many", overwrite=True)
+        for number in range(-(-PARKED // FOR_EACH_CAMERA)):
+            url = SecretStr(cameras.enter_context(LoopingRTSPServer(still)).url)
+            RTStreamSource(url=url, name="Still", media_types=["video"]).save(f"many-{number}", overwrite=True)
         known = Account(block, videodb.base_url)
         yield known
         known.stop_all()
@@ -51,7 +54,7 @@ def test_recordings_that_are_parked_hold_no_process_and_are_all_finished(account
     pool = pool_in_process()
     deployment = deploy_to(pool, "prefect_videodb.flows.record_meeting.record_meeting", "record-meeting")
     with running_worker(tmp_path, pool) as worker:
-        ids = [start(deployment) for _ in range(PARKED)]
+        ids = [start(deployment, f"many-{number // FOR_EACH_CAMERA}") for number in range(PARKED)]
         wait_for("all are parked", lambda: sum(map(is_parked, runs_of(deployment))) == PARKED, PATIENCE_S, 1.0)
         worker.terminate()
         worker.wait(60)
@@ -70,7 +73,7 @@ def test_recordings_that_are_parked_hold_no_process_and_are_all_finished(account
     assert len(account.videos("")) == PARKED
 
 
-def start(deployment: UUID) -> UUID:
-    parameters = {"source": "many", "credentials": "many", "queries": [], "duration_minutes": 600.0}
+def start(deployment: UUID, source: str) -> UUID:
+    parameters = {"source": source, "credentials": "many", "queries": [], "duration_minutes": 600.0}
     with get_client(sync_client=True) as client:
         return client.create_flow_run_from_deployment(deployment, parameters=parameters).id
