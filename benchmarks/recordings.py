@@ -157,6 +157,8 @@ def measure(kind: str, count: int, *, lead_s: float, minutes: float, service: Se
     from prefect.client.orchestration import get_client
     from prefect.states import Scheduled
 
+    from prefect_videodb.recording.parking import PARKED
+
     with worker(kind, home) as (deployment, pid), get_client(sync_client=True) as client:
         idle_mb, _ = cost(pid)
         due = datetime.now(UTC) + timedelta(seconds=lead_s)
@@ -176,13 +178,13 @@ def measure(kind: str, count: int, *, lead_s: float, minutes: float, service: Se
         left_s = (due - datetime.now(UTC)).total_seconds()
         _, cpu_before = cost(pid)
         _wait(lambda: sum(str(known) in service.started for known in ids) == count, left_s + 240)
-        parked = {
+        at_rest = {
             "flow_runs": {
                 "deployment_id": {"any_": [str(deployment)]},
-                "state": {"name": {"any_": ["Recording" if kind == OURS else "Running"]}},
+                "state": {"name": {"any_": [PARKED if kind == OURS else "Running"]}},
             }
         }
-        _wait(lambda: client.request("POST", "/flow_runs/count", json=parked).json() == count, minutes * 40)
+        _wait(lambda: client.request("POST", "/flow_runs/count", json=at_rest).json() == count, minutes * 40)
         waiting_mb, cpu_from = cost(pid)
         time.sleep(10)
         _, cpu_to = cost(pid)

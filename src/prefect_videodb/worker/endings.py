@@ -4,7 +4,6 @@ import inspect
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
 import anyio
 from prefect import Flow
@@ -98,11 +97,3 @@ async def _call(hook: Any, flow: Flow[..., Any] | None, run: FlowRun, state: Sta
     answer = await anyio.to_thread.run_sync(call, abandon_on_cancel=False)
     if inspect.isawaitable(answer):
         await answer
-
-
-async def mark_owner(client: PrefectClient, flow_run_id: UUID, owner: str) -> None:
-    """Write down which process executes a run."""
-    # `update_flow_run` of the client leaves out what is empty.
-    await client.request(
-        "PATCH", "/flow_runs/{id}", path_params={"id": flow_run_id}, json={"infrastructure_pid": owner}
-    )

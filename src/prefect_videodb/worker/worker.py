@@ -2,9 +2,10 @@
 
 import os
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import anyio
 import anyio.abc
@@ -27,15 +28,13 @@ from prefect.workers.base import BaseJobConfiguration, BaseVariables, BaseWorker
 
 from prefect_videodb.punctual import LEAD, LONGEST_LEAD, is_punctual, lead
 from prefect_videodb.worker.connection import Connection
-from prefect_videodb.worker.endings import NOT_YET_DUE, cancel, crash, mark_owner, put_back, put_back_lost
+from prefect_videodb.worker.endings import NOT_YET_DUE, cancel, crash, put_back, put_back_lost
 from prefect_videodb.worker.execution import Execution, Outcome
 from prefect_videodb.worker.flows import CannotBeLoaded, Flows
 from prefect_videodb.worker.identity import Identity
 from prefect_videodb.worker.interrupts import RunCancelled, RunLetGo
 
 if TYPE_CHECKING:
-    from uuid import UUID
-
     from prefect.client.schemas.responses import DeploymentResponse
 
 # Runs at a time, where no `--limit` is given: each has a thread. On the hour as many recordings end as begin.
@@ -123,7 +122,8 @@ class InProcessWorker(BaseWorker[BaseJobConfiguration, BaseVariables, InProcessW
     async def get_and_submit_flow_runs(self) -> list[FlowRun]:
         """Take the runs that are due soon. The threads wait for the moment inside Prefect's engine, or in the flow."""
         self._last_polled_time = datetime.now(UTC)
-        if not self._has_pool or self._starting() > _MOST_STARTING - _LEAST_TAKEN or self.limiter.available_tokens < 1:
+        room = _MOST_STARTING - sum(execution.is_starting() for execution in self._executions.values())
+        if not self._has_pool or room < _LEAST_TAKEN or self.limiter.available_tokens < 1:
             return []
         try:
             due = await self.client.get_scheduled_flow_runs_for_work_pool(
@@ -147,7 +147,7 @@ class InProcessWorker(BaseWorker[BaseJobConfiguration, BaseVariables, InProcessW
             if is_left_alone or _is_ahead(run, timedelta(seconds=self._prefetch_seconds) + begins_early):
                 waiting += 1
                 continue
-            if self._starting() >= _MOST_STARTING:
+            if len(taken) >= room:
                 break
             try:
                 self.limiter.acquire_on_behalf_of_nowait(run.id)
@@ -195,9 +195,6 @@ class InProcessWorker(BaseWorker[BaseJobConfiguration, BaseVariables, InProcessW
     def _has_pool(self) -> bool:
         return self._work_pool is not None
 
-    def _starting(self) -> int:
-        return sum(execution.is_starting() for execution in self._executions.values())
-
     def _ahead(self) -> timedelta:
         """Tell how far ahead to look this time for runs that begin early."""
         if time.monotonic() < self._next_look_ahead:
@@ -239,8 +236,12 @@ class InProcessWorker(BaseWorker[BaseJobConfiguration, BaseVariables, InProcessW
         with anyio.CancelScope(shield=True):
             is_ours = await self._propose_pending(execution)
             if is_ours:
-                await self._told(lambda: mark_owner(self.client, execution.id, self._owner))
+                await self._told(lambda: self._mark(execution.id))
         return is_ours
+
+    async def _mark(self, flow_run_id: UUID) -> None:
+        """Write down which process executes a run."""
+        await self.client.update_flow_run(flow_run_id, infrastructure_pid=self._owner)
 
     async def _propose_pending(self, execution: Execution) -> bool:
         run = execution.run
@@ -362,39 +363,34 @@ class InProcessWorker(BaseWorker[BaseJobConfiguration, BaseVariables, InProcessW
 
     async def _watch(self) -> None:
         """Interrupt the runs that somebody cancelled or suspended."""
-        ids = list(self._executions)
-        for start in range(0, len(ids), _PAGE):
-            for run in await self.client.read_flow_runs(
-                flow_run_filter=FlowRunFilter(
-                    id=FlowRunFilterId(any_=ids[start : start + _PAGE]),
-                    state=_in_state(StateType.CANCELLING, StateType.CANCELLED, StateType.PAUSED),
-                ),
-                limit=_PAGE,
-            ):
-                execution = self._executions.get(run.id)
-                if execution is None or run.state is None:
-                    continue
-                if run.state.is_paused():
-                    if run.state.name == "Suspended":
-                        execution.interrupt(RunLetGo)
-                else:
-                    execution.interrupt(RunCancelled)
+        stopped = _in_state(StateType.CANCELLING, StateType.CANCELLED, StateType.PAUSED)
+        async for run in self._read(list(self._executions), stopped):
+            execution = self._executions.get(run.id)
+            if execution is None or run.state is None:
+                continue
+            if run.state.is_paused():
+                if run.state.name == "Suspended":
+                    execution.interrupt(RunLetGo)
+            else:
+                execution.interrupt(RunCancelled)
 
     async def _find_withdrawn(self) -> None:
         """Interrupt what waits for its time and was deleted, ended or scheduled anew by hand meanwhile."""
         waiting = [execution for execution in self._executions.values() if execution.is_waiting()]
-        for start in range(0, len(waiting), _PAGE):
-            asked = waiting[start : start + _PAGE]
-            ids = FlowRunFilterId(any_=[execution.id for execution in asked])
-            found = await self.client.read_flow_runs(flow_run_filter=FlowRunFilter(id=ids), limit=_PAGE)
-            states = {run.id: run.state for run in found}
-            for execution in asked:
-                state = states.get(execution.id)
-                if execution.id not in states or (state and state.is_final()):
-                    self._logger.info("The run %s was withdrawn before its time", execution.id)
-                    execution.interrupt(RunCancelled)
-                elif state and state.is_scheduled() and execution.is_alive():
-                    execution.interrupt(RunLetGo)
+        states = {run.id: run.state async for run in self._read([execution.id for execution in waiting])}
+        for execution in waiting:
+            state = states.get(execution.id)
+            if execution.id not in states or (state and state.is_final()):
+                self._logger.info("The run %s was withdrawn before its time", execution.id)
+                execution.interrupt(RunCancelled)
+            elif state and state.is_scheduled() and execution.is_alive():
+                execution.interrupt(RunLetGo)
+
+    async def _read(self, ids: Sequence[UUID], state: FlowRunFilterState | None = None) -> AsyncIterator[FlowRun]:
+        for start in range(0, len(ids), _PAGE):
+            some = FlowRunFilter(id=FlowRunFilterId(any_=list(ids[start : start + _PAGE])), state=state)
+            for run in await self.client.read_flow_runs(flow_run_filter=some, limit=_PAGE):
+                yield run
 
     async def _find_lost(self) -> None:
         """Continue the runs whose worker, on this machine, was killed."""
