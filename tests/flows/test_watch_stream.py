@@ -281,12 +281,16 @@ def test_a_source_that_dies_is_told_once_and_connected_anew_until_it_is_back(
     with stopped(watching):
         wait_for("the source is missed", lambda: run.read().labels.get("videodb.standing") == "source")
         run.wait_for_label("videodb.reconnected_at")
+        service.stop(the_stream(account, run))
+        wait_for("the stopped stream is told", lambda: "is stopped" in report(run))
+        assert "is in order again" not in report(run)
         with camera(media, port):
             wait_for("it is back", lambda: run.read().labels.get("videodb.standing") == "")
             shown = report(run)
             watching.send_signal(signal.SIGTERM)
             watching.wait(60)
     assert shown.count("shows nothing since") == 1
+    assert shown.count("is stopped") == 1
     assert shown.count("is in order again") == 1
     nothing_is_left(account, service, run)
 

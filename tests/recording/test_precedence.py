@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from prefect_videodb.blocks import RTStreamSource
 from prefect_videodb.punctual import due_at
 from prefect_videodb.recording.precedence import Precedence, taking_precedence
-from prefect_videodb.recording.sharing import labels_of, read_once
+from prefect_videodb.recording.sharing import have_written, labels_of, read_once
 
 
 def test_who_has_time_waits_until_the_others_have_connected() -> None:
@@ -77,6 +77,31 @@ def test_the_labels_of_all_that_ask_again_and_again_are_read_with_one_request() 
         assert labels_of(known, read) == {"of": str(known)}
     assert len(reads) == 10
     assert set(reads[-1]) >= set(ids)
+
+
+def test_what_a_run_has_just_written_is_not_hidden_by_what_was_read_before() -> None:
+    mine, another, labels = uuid4(), uuid4(), {"standing": ""}
+    is_read, has_written = threading.Event(), threading.Event()
+
+    def read(asked: Sequence[UUID]) -> dict[UUID, dict[str, str]]:
+        return dict.fromkeys(asked, labels.copy())
+
+    def read_slowly(asked: Sequence[UUID]) -> dict[UUID, dict[str, str]]:
+        answer = read(asked)
+        is_read.set()
+        has_written.wait(30)
+        return answer
+
+    assert labels_of(mine, read) == {"standing": ""}
+    time.sleep(2.1)
+    reading_for_all = threading.Thread(target=labels_of, args=(another, read_slowly))
+    reading_for_all.start()
+    assert is_read.wait(30)
+    labels["standing"] = "source"
+    have_written(mine)
+    has_written.set()
+    reading_for_all.join(30)
+    assert labels_of(mine, read) == {"standing": "source"}
 
 
 def test_the_labels_of_a_run_that_is_gone_are_not_known() -> None:

@@ -20,7 +20,7 @@ from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, Settings
 
 from prefect_videodb._logging import get_logger
 from prefect_videodb.recording.models import Window
-from prefect_videodb.recording.sharing import labels_of
+from prefect_videodb.recording.sharing import have_written, labels_of
 
 _PREFIX = "videodb."
 # Prefect on SQLite refuses a label while something else is written (503: it reads before it writes). Trying again
@@ -116,6 +116,7 @@ class Memory:
 
     def _write(self) -> None:
         self._ask("PATCH", "/flow_runs/{id}/labels", json=label(**self._unsaved))
+        have_written(self._id)
         self._unsaved = {}
 
     def _ask(self, method: Literal["GET", "PATCH", "POST"], path: Any, **body: Any) -> httpx.Response:

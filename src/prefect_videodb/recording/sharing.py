@@ -65,6 +65,7 @@ class _Labels:
 
     labels: Mapping[str, Any] | None = None
     read_at: float = float("-inf")
+    written_at: float = float("-inf")
     asked_at: float = field(default_factory=time.monotonic)
 
 
@@ -92,7 +93,7 @@ def labels_of(
             found = read(ids)
             with _lock:
                 for known in ids:
-                    if one := _labels.get(known):
+                    if (one := _labels.get(known)) and one.written_at <= now:
                         one.labels, one.read_at = found.get(known), now
     finally:
         if is_mine:
@@ -100,6 +101,13 @@ def labels_of(
     if mine.labels is None:
         raise PrefectException(f"there is no flow run {flow_run_id}")
     return mine.labels
+
+
+def have_written(flow_run_id: UUID) -> None:
+    """Say that a run has just written its labels: what was read before does not hold that, nor what is being read."""
+    with _lock:
+        if mine := _labels.get(flow_run_id):
+            mine.read_at, mine.written_at = float("-inf"), time.monotonic()
 
 
 def _who_else_asks(flow_run_id: UUID, now: float) -> list[UUID]:

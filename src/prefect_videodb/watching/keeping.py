@@ -123,7 +123,7 @@ def _put_right(
             _Outcome(found, f"could not be put right, tried again later: {error}", is_right=False)
             for found in seen.found
         ]
-    if all(found.part is not Part.SOURCE for found in seen.found):
+    if Part.SOURCE not in run.standing | {found.part for found in seen.found}:
         run.memory.remember(quiet_since=now.isoformat())  # what was put right needs a while to show something
     return [_Outcome(found, _DONE[found.part], is_right=found.part is not Part.SOURCE) for found in seen.found]
 
@@ -158,6 +158,8 @@ def _note(run: WatchRun, watch: StreamWatch, outcomes: list[_Outcome], now: date
     news = [_trouble(run, now, o.found, o.done) for o in outcomes if o.is_right or o.found.part not in before]
     if Part.SERVICE in still:
         still |= before  # how the rest is cannot be known
+    if not {Part.STREAM, Part.INDEX}.isdisjoint(outcome.found.part for outcome in outcomes):
+        still |= before & {Part.SOURCE}  # it cannot be seen: whether it is back is not known
     over = before - still - {outcome.found.part for outcome in outcomes}
     news += [_trouble(run, now, Found(part, "is in order again"), "") for part in sorted(over)]
     for trouble in news:
