@@ -10,9 +10,12 @@ _SOUND_RATE = 48_000
 
 
 def make_still(target: Path, seconds: int = 30) -> Path:
-    """Make a small grey picture a second, without sound: hundreds of recordings of it cost little."""
+    """Make a small grey picture a second, without sound, whose segments are ten seconds long.
+
+    A thousand recordings of it cost little; a segment costs what it holds, and much more to be opened and closed.
+    """
     with av.open(str(target), "w") as out:
-        video = out.add_stream("libx264", rate=1, options={"preset": "ultrafast", "g": "1", "bf": "0"})
+        video = out.add_stream("libx264", rate=1, options={"preset": "ultrafast", "g": "10", "bf": "0"})
         video.width, video.height, video.pix_fmt = 64, 36, "yuv420p"
         grey = av.VideoFrame(64, 36, "yuv420p")
         for plane in grey.planes:
