@@ -156,6 +156,7 @@ def record_meeting(
                 _stop(run, rtstream_id)
                 custody.is_stopped = True
             precedence.give_way()
+            rest()  # what is left may last: others that are to stop, too, may begin
             return _harvest(run, plan, rtstream_id, window, queries)
 
 
