@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.objects import FlowRun, State, StateDetails
+from prefect.client.schemas.objects import State, StateDetails
 from prefect.states import Cancelling, Pending
 
 from prefect_videodb.errors import ConfigurationError
@@ -68,19 +68,37 @@ def test_a_parked_recording_holds_no_process_and_ends_on_time(account: Account, 
 def test_a_parked_recording_that_is_begun_early_waits_for_its_end(account: Account, deployed: str) -> None:
     run = Run.of(deployed, **LONG)
     park(run)
-    asyncio.run(begin_early(run.read()))
+    asyncio.run(execute(Execution(run.read(), lead=timedelta(minutes=1))))  # as where many end together
     finished = run.read()
     assert finished.run_count == 2  # it was not parked again, only to be begun early again
     assert result_of(finished).video_length_s == pytest.approx(40, abs=6)
     the_one_stopped_stream(account, run)
 
 
-async def begin_early(run: FlowRun) -> None:
-    """Execute it as a worker does where many end together: long before it is due."""
-    execution = Execution(run, lead=timedelta(minutes=1))
+def test_a_recording_that_comes_late_to_its_end_lets_others_begin_once_it_has_stopped(
+    account: Account, deployed: str
+) -> None:
+    run = Run.of(deployed, duration_minutes=30.0, queries=[])
+    park(run)
+    wait_for("something is recorded", lambda: account.has_recorded(run))
+    change_recording(run.id)
+    statuses: list[str] = []
+
+    class Told(Execution):
+        def rest(self) -> None:
+            statuses.extend(stream["status"] for stream in account.streams(str(run.id)))
+            super().rest()
+
+    asyncio.run(execute(Told(run.read())))
+    result_of(run.read())
+    assert statuses == ["stopped"]
+
+
+async def execute(execution: Execution) -> None:
+    """Execute a recording as a worker does that executes several."""
     pending: State[Any] = Pending(state_details=StateDetails(scheduled_time=execution.begins_at))
     async with get_client() as client:
-        await client.set_flow_run_state(run.id, pending)
+        await client.set_flow_run_state(execution.id, pending)
     execution.start(record_meeting, copy_context())
     assert await execution.wait(180)
 
