@@ -154,13 +154,14 @@ def _connect_anew(run: WatchRun, watch: StreamWatch, seen: Look, now: datetime) 
 def _note(run: WatchRun, watch: StreamWatch, outcomes: list[_Outcome], now: datetime) -> None:
     """Tell what is new, once; and remember how it was."""
     before = run.standing
+    found = {outcome.found.part for outcome in outcomes}
     still = {outcome.found.part for outcome in outcomes if not outcome.is_right}
     news = [_trouble(run, now, o.found, o.done) for o in outcomes if o.is_right or o.found.part not in before]
     if Part.SERVICE in still:
         still |= before  # how the rest is cannot be known
-    if not {Part.STREAM, Part.INDEX}.isdisjoint(outcome.found.part for outcome in outcomes):
+    if found & {Part.STREAM, Part.INDEX}:
         still |= before & {Part.SOURCE}  # it cannot be seen: whether it is back is not known
-    over = before - still - {outcome.found.part for outcome in outcomes}
+    over = before - still - found
     news += [_trouble(run, now, Found(part, "is in order again"), "") for part in sorted(over)]
     for trouble in news:
         tell(trouble, rtstream_id=watch.rtstream_id, name=watch.name, flow_run_id=run.id)
