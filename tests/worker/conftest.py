@@ -85,6 +85,10 @@ class Run:
     def wait_for_note(self, line: str) -> None:
         wait_for(f"a note {line!r}", lambda: line in self.notes(), 90.0)
 
+    def end(self) -> None:
+        """Tell the flow to end."""
+        (self.folder / "end").touch()
+
     def cancel(self) -> None:
         with get_client(sync_client=True) as client:
             client.set_flow_run_state(self.id, Cancelling())

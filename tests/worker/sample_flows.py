@@ -23,6 +23,10 @@ def note(folder: str, line: str) -> None:
         file.write(line + "\n")
 
 
+def is_told_to_end(folder: str) -> bool:
+    return (Path(folder) / "end").exists()
+
+
 def _hook(name: str) -> Any:
     def hook(_flow: object, run: Any, state: Any) -> None:
         note(run.parameters["folder"], f"{name} {state.name}")
@@ -55,7 +59,7 @@ def wait(folder: str, seconds: float = 600.0) -> None:
     note(folder, "began")
     try:
         deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
+        while time.monotonic() < deadline and not is_told_to_end(folder):
             time.sleep(0.1)
     except BaseException as error:
         note(folder, f"left {type(error).__name__}")
@@ -72,10 +76,14 @@ def wait_for_its_time(folder: str) -> None:
 
 
 @flow(**HOOKS)
-async def wait_async(folder: str, seconds: float = 600.0) -> None:
+async def wait_async(folder: str) -> None:
+    async def until_told() -> None:
+        while not is_told_to_end(folder):
+            await asyncio.sleep(0.1)
+
     note(folder, "began")
     try:
-        await asyncio.gather(asyncio.sleep(seconds), asyncio.sleep(seconds / 2))
+        await asyncio.gather(until_told(), asyncio.sleep(0.5))
     except BaseException as error:
         note(folder, f"left {type(error).__name__}")
         raise
