@@ -15,7 +15,8 @@ from prefect_videodb._logging import get_logger
 from prefect_videodb.blocks import RTStreamSource, VideoDBCredentials
 from prefect_videodb.client.models import Export
 from prefect_videodb.errors import SourceError
-from prefect_videodb.punctual import due_or_now, punctual, rest, wait_for_due
+from prefect_videodb.precedence import give_way, hurry, rest
+from prefect_videodb.punctual import due_or_now, punctual, wait_for_due
 from prefect_videodb.recording.archive import archive_videos
 from prefect_videodb.recording.crashes import goes_on, will_go_on
 from prefect_videodb.recording.endings import is_exported_when_cancelled, request_export
@@ -41,7 +42,6 @@ from prefect_videodb.recording.ownership import (
 )
 from prefect_videodb.recording.parking import is_begun_for, is_worth_parking, park, show
 from prefect_videodb.recording.parts import began_last, earlier_parts, gaps, remember_part
-from prefect_videodb.recording.precedence import Precedence, taking_precedence
 from prefect_videodb.recording.report import publish
 from prefect_videodb.recording.shots import as_shots, clip_parts, hits, in_order_of_time
 from prefect_videodb.recording.steps import Steps
@@ -69,6 +69,8 @@ from prefect_videodb.tasks.videos import DONE
 
 # A recording begins with a keyframe and ends with a whole segment: so much is lost of any.
 _USUAL_LOSS_S = 5.0
+# What is left to do after the stop costs nothing while it waits, and a stream that is still to be stopped does.
+_STANDS_ASIDE_S = 300.0
 
 
 def _run_name() -> str:
@@ -145,19 +147,17 @@ def record_meeting(
         VideoDBError: the service refused or failed; see `prefect_videodb.errors`.
     """
     run_id = str(this_run.get_id())
-    with taking_precedence() as precedence:
-        account, source = load_credentials(credentials), load_source(source)
-        plan = Plan.of(name or source.name, duration_minutes, end_time)
-        with Memory.of(run_id) as memory:
-            run = _Run(run_id, account, source, options, Steps(), memory, precedence)
-            with stopping(account, run_id, goes_on=lambda: will_go_on(memory)) as custody:
-                rtstream_id = _connect(run, plan, custody)
-                window = _record(run, plan, rtstream_id)
-                _stop(run, rtstream_id)
-                custody.is_stopped = True
-            precedence.give_way()
-            rest()  # what is left may last: others that are to stop, too, may begin
-            return _harvest(run, plan, rtstream_id, window, queries)
+    account, source = load_credentials(credentials), load_source(source)
+    plan = Plan.of(name or source.name, duration_minutes, end_time)
+    with Memory.of(run_id) as memory:
+        run = _Run(run_id, account, source, options, Steps(), memory)
+        with stopping(account, run_id, goes_on=lambda: will_go_on(memory)) as custody:
+            rtstream_id = _connect(run, plan, custody)
+            window = _record(run, plan, rtstream_id)
+            _stop(run, rtstream_id)
+            custody.is_stopped = True
+        rest(_STANDS_ASIDE_S)
+        return _harvest(run, plan, rtstream_id, window, queries)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +170,6 @@ class _Run:
     options: RecordingOptions
     steps: Steps
     memory: Memory
-    precedence: Precedence
 
     def planned_end(self) -> datetime:
         """Give the end of the window, which somebody may have moved."""
@@ -203,7 +202,7 @@ def _connect(run: _Run, plan: Plan, custody: Custody) -> str:
         name = stream_name(plan.title, run.id)
         stream = ensure_rtstream(run.account, run.source, name, run.options.collection_id)
         custody.was_seen = True
-    run.precedence.give_way()
+    give_way()
     run.memory.remember(rtstream_id=stream.id)
     return stream.id
 
@@ -217,9 +216,7 @@ def _prepare(run: _Run, plan: Plan) -> None:
     if run.options.archive:
         load_archive(run.options.archive)  # so is an archive that is not there
     run.memory.remember(asked_at=due.isoformat())
-    run.precedence.end()
     wait_for_due(due)
-    run.precedence.take()
     if run.options.most_streams:
         wait_for_room(run.account, run.options.most_streams, run.options.start_timeout_s)
         run.memory.remember(asked_at=datetime.now(UTC).isoformat())
@@ -273,7 +270,7 @@ def _wait_out(run: _Run, window: Window, title: str, rtstream_id: str) -> str | 
         if can_park(window):
             park(run.memory, run.id, window, title)
 
-    run.precedence.end()
+    give_way()
     if can_park(window):
         show(window, title)
         park_where_that_can_be(window)
@@ -282,7 +279,7 @@ def _wait_out(run: _Run, window: Window, title: str, rtstream_id: str) -> str | 
     with run.steps.step("record"):
         progress = None if run.parks and is_begun_for(window.end) else Progress(window, title)
         wait_out(window, watch.is_lost, run.planned_end, park_where_that_can_be, progress)
-    run.precedence.take()
+    hurry()
     return watch.lost_as
 
 

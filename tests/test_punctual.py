@@ -9,7 +9,8 @@ import pytest
 from prefect import flow
 from prefect.client.schemas.objects import FlowRun
 
-from prefect_videodb.punctual import LEAD, LONGEST_LEAD, due_at, is_early, lead, punctual, rest, rests
+from prefect_videodb.precedence import current, rest
+from prefect_videodb.punctual import LEAD, LONGEST_LEAD, due_at, lead, punctual
 from prefect_videodb.recording.parking import is_begun_for, is_worth_parking, wake_at
 from prefect_videodb.worker.execution import Execution
 
@@ -36,15 +37,6 @@ def test_a_run_that_goes_on_begins_at_its_time_unless_others_are_due_before_it()
     assert timedelta(0) < lead(50, is_first=False) < lead(50, is_first=True)
 
 
-def test_who_was_begun_early_knows_it(due: datetime) -> None:
-    assert datetime.now(UTC) < due
-    assert is_early()
-    due_at.set(datetime.now(UTC) - timedelta(seconds=1))
-    assert not is_early()
-    due_at.set(None)
-    assert not is_early()
-
-
 def test_what_is_held_up_before_its_time_is_not_due_any_sooner(due: datetime) -> None:
     held = due - timedelta(seconds=40)
 
@@ -69,11 +61,11 @@ def test_a_flow_that_cannot_wait_for_its_time_is_not_marked(arguments: dict[str,
 
 def test_a_run_starts_until_it_says_that_it_waits() -> None:
     execution = Execution(FlowRun(flow_id=uuid4()))
-    rest()  # to nobody
+    rest()  # said by no run
     assert execution.is_starting()
-    token = rests.set(execution.rest)
+    token = current.set(execution.precedence)
     rest()
-    rests.reset(token)
+    current.reset(token)
     assert not execution.is_starting()
 
 

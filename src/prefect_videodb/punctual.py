@@ -5,7 +5,6 @@ due in the same second. Only the worker of this package begins early; elsewhere 
 """
 
 import time
-from collections.abc import Callable
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
@@ -13,23 +12,19 @@ from typing import Any, TypeVar
 from prefect import Flow
 
 from prefect_videodb._clock import steady_now
+from prefect_videodb.precedence import hurry, rest
 
 # So long before its time a run begins that waits for nothing but its time, and that has not begun before.
 LEAD = timedelta(seconds=30)
 # And that much for each that is due before it, or with it: on two cores a start takes both half of it.
 _EACH = timedelta(seconds=0.75)
 LONGEST_LEAD = timedelta(minutes=3)
-# Begun so shortly before its time, a run is not early.
-_SOON = timedelta(seconds=2)
 _TICK_S = 0.5
 _MARK = "_videodb_is_punctual"
 _F = TypeVar("_F", bound=Flow[..., Any])
 
 due_at: ContextVar[datetime | None] = ContextVar("due_at", default=None)
 """When the run of this context is due; None where nobody has said so."""
-
-rests: ContextVar[Callable[[], None] | None] = ContextVar("rests", default=None)
-"""Whom to tell that the run of this context only waits from now on; None where nobody wants to know."""
 
 
 def punctual(flow: _F) -> _F:
@@ -60,27 +55,19 @@ def lead(before: int, *, is_first: bool) -> timedelta:
     return min(LONGEST_LEAD, (LEAD if is_first else timedelta()) + before * _EACH)
 
 
-def is_early() -> bool:
-    """Tell whether the run of this context was begun before its time, and that time has not come."""
-    due = due_at.get()
-    return due is not None and due - datetime.now(UTC) > _SOON
-
-
 def due_or_now() -> datetime:
     """Give the moment at which the run of this context is to do what it is for."""
     now = datetime.now(UTC)
     return max(due_at.get() or now, now)
 
 
-def rest() -> None:
-    """Say that the run of this context has begun, and waits from now on: others may begin."""
-    if tell := rests.get():
-        tell()
-
-
 def wait_for_due(due: datetime | None = None) -> None:
-    """Wait until then, or until the run of this context is due; come back at once where it is."""
+    """Wait until then, or until the run of this context is due; come back at once where it is.
+
+    Meanwhile others of the same process go first. Then this one does, until it says that it has time.
+    """
     deadline = steady_now() + ((due or due_or_now()) - datetime.now(UTC)).total_seconds()
     while (left_s := deadline - steady_now()) > 0:
         rest()
         time.sleep(min(left_s, _TICK_S))
+    hurry()

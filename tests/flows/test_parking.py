@@ -16,6 +16,7 @@ from prefect.states import Cancelling, Pending
 
 from prefect_videodb.errors import ConfigurationError
 from prefect_videodb.flows import change_recording, record_meeting, stop_orphaned_streams
+from prefect_videodb.precedence import Precedence
 from prefect_videodb.recording.crashes import go_on
 from prefect_videodb.recording.orphans import Verdict
 from prefect_videodb.recording.parking import PARKED, wake_at
@@ -84,12 +85,14 @@ def test_a_recording_that_comes_late_to_its_end_lets_others_begin_once_it_has_st
     change_recording(run.id)
     statuses: list[str] = []
 
-    class Told(Execution):
-        def rest(self) -> None:
+    class Told(Precedence):
+        def rest(self, stands_aside_s: float = 0.0) -> None:
             statuses.extend(stream["status"] for stream in account.streams(str(run.id)))
-            super().rest()
+            super().rest(stands_aside_s)
 
-    asyncio.run(execute(Told(run.read())))
+    execution = Execution(run.read())
+    execution.precedence = Told()
+    asyncio.run(execute(execution))
     result_of(run.read())
     assert statuses == ["stopped"]
 

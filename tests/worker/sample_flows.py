@@ -78,7 +78,7 @@ def wait_for_its_time(folder: str) -> None:
 @flow(**HOOKS)
 async def wait_async(folder: str) -> None:
     async def until_told() -> None:
-        while not is_told_to_end(folder):
+        while not is_told_to_end(folder):  # noqa: ASYNC110 - another process tells it
             await asyncio.sleep(0.1)
 
     note(folder, "began")

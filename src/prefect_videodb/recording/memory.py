@@ -19,6 +19,7 @@ from prefect.exceptions import PrefectException
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, Settings
 
 from prefect_videodb._logging import get_logger
+from prefect_videodb.precedence import going_first
 from prefect_videodb.recording.models import Window
 from prefect_videodb.recording.sharing import have_written, labels_of
 
@@ -82,7 +83,9 @@ class Memory:
 
     def _read_labels(self, flow_run_ids: Sequence[UUID]) -> dict[UUID, Mapping[str, Any]]:
         asked = {"flow_runs": {"id": {"any_": [str(known) for known in flow_run_ids]}}, "limit": len(flow_run_ids)}
-        return {UUID(run["id"]): run["labels"] for run in self._ask("POST", "/flow_runs/filter", json=asked).json()}
+        with going_first():
+            answer = self._ask("POST", "/flow_runs/filter", json=asked)
+        return {UUID(run["id"]): run["labels"] for run in answer.json()}
 
     def recall(self, key: str) -> str | None:
         """Give what was remembered under this key; None when nothing was."""

@@ -7,7 +7,7 @@ from prefect_videodb.blocks import VideoDBCredentials
 from prefect_videodb.client import streams
 from prefect_videodb.client.models import Export, RTStream
 from prefect_videodb.errors import InvalidRequest, NotFound, SourceError, VideoDBError
-from prefect_videodb.punctual import rest
+from prefect_videodb.precedence import hurry, rest
 from prefect_videodb.recording.models import Links, Window
 from prefect_videodb.redact import redact_urls
 from prefect_videodb.tasks import export_rtstream, generate_rtstream_stream, start_rtstream
@@ -69,6 +69,7 @@ def wait_for_room(credentials: VideoDBCredentials, most_streams: int, timeout_s:
             get_logger().info("%d streams are connected, waiting for one to end", connected)
             rest()
             time.sleep(_START_AGAIN_S)
+    hurry()
 
 
 class Watch:

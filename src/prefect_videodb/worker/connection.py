@@ -6,10 +6,13 @@ interrupted inside a request may leave the client's pool in disorder: then the n
 
 import threading
 from contextvars import Context, copy_context
+from typing import Any
 
 import httpx
 from prefect.client.orchestration import get_client
 from prefect.context import SyncClientContext
+
+from prefect_videodb.precedence import wait_for_turn
 
 # On SQLite a server answers 503 to a write that another write overtook, and the client then waits for seconds. Of 191
 # writes of labels at the start of 30 recordings 135 were answered so; one at a time, none is, and all are faster.
@@ -24,7 +27,8 @@ class Shared:
         self.users = 0
         self.is_retired = False
         # Prefect hands a context's client on to whoever asks for one only where the context was made without settings.
-        limits = {"limits": httpx.Limits(max_connections=_CONNECTIONS, keepalive_expiry=None)}
+        limits: dict[str, Any] = {"limits": httpx.Limits(max_connections=_CONNECTIONS, keepalive_expiry=None)}
+        limits["event_hooks"] = {"request": [lambda _: wait_for_turn()]}
         self._client = self.base.run(SyncClientContext)
         self._client.client = self.base.run(lambda: get_client(sync_client=True, httpx_settings=limits))
         self.base.run(self._client.__enter__)

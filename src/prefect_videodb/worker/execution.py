@@ -21,16 +21,14 @@ from prefect.flow_engine import run_flow
 from prefect.logging.loggers import flow_run_logger
 from prefect.types import DateTime
 
-from prefect_videodb.punctual import due_at, is_punctual, rests
+from prefect_videodb import precedence
+from prefect_videodb.precedence import LONGEST_HURRY_S, Precedence
+from prefect_videodb.punctual import due_at, is_punctual
 from prefect_videodb.worker.endings import NOT_YET_DUE
 from prefect_videodb.worker.interrupts import Interrupt, Interruptible, RunCancelled, raise_in
 
 if TYPE_CHECKING:
     import logging
-
-
-# Who takes longer to begin holds up no others.
-_START_S = 120.0
 
 
 class Outcome(Enum):
@@ -54,7 +52,7 @@ class Execution:
         self.run = run
         self._lead = lead
         self._taken_at = time.monotonic()
-        self._rests = False
+        self.precedence = Precedence()
         self.flow: Flow[..., Any] | None = None
         self.outcome = Outcome.ABORTED
         self.error: BaseException | None = None
@@ -84,11 +82,8 @@ class Execution:
 
     def is_starting(self) -> bool:
         """Tell whether it was taken just now, and still costs what a start costs."""
-        return not self._rests and not self._is_over and time.monotonic() - self._taken_at < _START_S
-
-    def rest(self) -> None:
-        """Note that it has begun."""
-        self._rests = True
+        has_begun = self.precedence.has_begun or self._is_over
+        return not has_begun and time.monotonic() - self._taken_at < LONGEST_HURRY_S
 
     @property
     def due(self) -> datetime | None:
@@ -115,6 +110,7 @@ class Execution:
             if self.interrupted is not None:
                 return
             self.interrupted = interrupt
+            self.precedence.hurry()  # nothing is to keep it from ending well
             self._interrupted_at = time.monotonic()
             if self._thread is None or self._is_over:
                 return
@@ -129,7 +125,7 @@ class Execution:
 
         def execute() -> None:
             due_at.set(self.due)
-            rests.set(self.rest)
+            precedence.current.set(self.precedence)
             try:
                 self._execute(flow)
             finally:
@@ -178,7 +174,7 @@ class Execution:
     def _noticed(self, function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
         def begin(*args: Any, **kwargs: Any) -> Any:
-            self.rest()
+            self.precedence.rest()
             return function(*args, **kwargs)
 
         return begin

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from prefect.client.schemas.responses import DeploymentResponse
 
 # Runs at a time, where no `--limit` is given: each has a thread. On the hour as many recordings end as begin.
-DEFAULT_LIMIT = 500
+DEFAULT_LIMIT = 1000
 # A run that is due now waits for the next look. One request; Prefect's 10 s are meant for dearer infrastructure.
 _QUERY_S = 1.0
 _WATCH_S = 2.0
@@ -214,6 +214,7 @@ class InProcessWorker(BaseWorker[BaseJobConfiguration, BaseVariables, InProcessW
     async def _take(self, execution: Execution) -> None:
         """Execute one run from its claim to its end. Nothing that goes wrong with it reaches the others."""
         run = execution.run
+        execution.precedence.hurry()
         try:
             if await self._claim(execution):
                 await self.run(run, BaseJobConfiguration())
@@ -224,6 +225,7 @@ class InProcessWorker(BaseWorker[BaseJobConfiguration, BaseVariables, InProcessW
         except Exception:
             self._logger.exception("The run %s was lost from sight", run.id)
         finally:
+            execution.precedence.rest()
             self._executions.pop(run.id, None)
             self._release_limit_slot(run.id)
 

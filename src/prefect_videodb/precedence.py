@@ -1,0 +1,104 @@
+"""Who must act now goes before who has time, in a process that executes several runs.
+
+Meetings begin and end on the hour. Recordings that share a process share its connection to Prefect, and what follows a
+start or a stop asks Prefect two or three times as often as what leads to it. So while any run of the process is being
+begun, or must connect or stop a stream now, the requests of the others wait: for seconds, and those of a recording that
+has stopped, where only an export waits, for minutes.
+
+There is no lock: a run that is cancelled may be interrupted anywhere, and one that is left locked would hold up all.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+# Who takes longer holds up no others.
+LONGEST_HURRY_S = 120.0
+# So long does one that has time stand aside in all, whatever the others do.
+STANDS_ASIDE_S = 15.0
+# Those that are due in the same second do not come in the same moment.
+_QUIET_S = 0.3
+_FIRST_LOOK_S, _LOOK_S = 0.1, 1.0
+
+_hurrying: dict["Precedence", float] = {}
+_hurried_at = float("-inf")
+
+
+class Precedence:
+    """That of one execution of a run."""
+
+    def __init__(self) -> None:
+        self.has_begun = False
+        """Whether it has said that it waits, or has ended: others may be begun."""
+        self._stands_aside_s = 0.0
+
+    def hurry(self) -> None:
+        """Go before those that have time."""
+        global _hurried_at  # noqa: PLW0603 - there is one for the process
+        _hurried_at = _hurrying[self] = time.monotonic()
+
+    def give_way(self, stands_aside_s: float = STANDS_ASIDE_S) -> None:
+        """Let others go first from now on, for so many seconds in all."""
+        self._stands_aside_s = stands_aside_s
+        _hurrying.pop(self, None)
+
+    def rest(self, stands_aside_s: float = STANDS_ASIDE_S) -> None:
+        """Let others go first, and be begun."""
+        self.has_begun = True
+        self.give_way(stands_aside_s)
+
+    def wait_for_turn(self) -> None:
+        """Wait as long as others are in a hurry and this one is not."""
+        look_s = _FIRST_LOOK_S
+        while self not in _hurrying and self._stands_aside_s > 0 and _is_anybody_in_a_hurry():
+            time.sleep(look_s)
+            self._stands_aside_s -= look_s
+            look_s = min(_LOOK_S, 1.5 * look_s)
+
+
+current: ContextVar[Precedence | None] = ContextVar("precedence", default=None)
+"""That of the run of this context; None in a process that executes one run only."""
+
+
+def hurry() -> None:
+    """Say that the run of this context must act now: those that have time let it go first."""
+    if mine := current.get():
+        mine.hurry()
+
+
+def give_way() -> None:
+    """Say that the run of this context has connected: those that are in a hurry go first."""
+    if mine := current.get():
+        mine.give_way()
+
+
+def rest(stands_aside_s: float = STANDS_ASIDE_S) -> None:
+    """Say that the run of this context waits, or has time, from now on: others may be begun.
+
+    Args:
+        stands_aside_s: for how many seconds in all it lets others go first.
+    """
+    if mine := current.get():
+        mine.rest(stands_aside_s)
+
+
+@contextmanager
+def going_first() -> Iterator[None]:
+    """Ask in this block for what all runs of the process wait for: it stands aside for none."""
+    token = current.set(None)
+    try:
+        yield
+    finally:
+        current.reset(token)
+
+
+def wait_for_turn() -> None:
+    """Come back when the run of this context may ask Prefect: at once where nobody else is in a hurry."""
+    if mine := current.get():
+        mine.wait_for_turn()
+
+
+def _is_anybody_in_a_hurry() -> bool:
+    now = time.monotonic()
+    return now < _hurried_at + _QUIET_S or any(now < since + LONGEST_HURRY_S for since in list(_hurrying.values()))
