@@ -15,7 +15,7 @@ from prefect_videodb._logging import get_logger
 from prefect_videodb.blocks import RTStreamSource, VideoDBCredentials
 from prefect_videodb.client.models import Export
 from prefect_videodb.errors import SourceError
-from prefect_videodb.precedence import give_way, hurry, rest
+from prefect_videodb.precedence import give_way, hurry, rest, wait_for_turn
 from prefect_videodb.punctual import due_or_now, punctual, wait_for_due
 from prefect_videodb.recording.archive import archive_videos
 from prefect_videodb.recording.crashes import goes_on, will_go_on
@@ -69,8 +69,9 @@ from prefect_videodb.tasks.videos import DONE
 
 # A recording begins with a keyframe and ends with a whole segment: so much is lost of any.
 _USUAL_LOSS_S = 5.0
-# What is left to do after the stop costs nothing while it waits, and a stream that is still to be stopped does.
-_STANDS_ASIDE_S = 300.0
+# What is left to do after the stop costs nothing while it waits, and a stream that is still to be stopped does. What is
+# later than this, `stop_orphaned_streams` stops.
+_STANDS_ASIDE_S = 600.0
 
 
 def _run_name() -> str:
@@ -157,6 +158,7 @@ def record_meeting(
             _stop(run, rtstream_id)
             custody.is_stopped = True
         rest(_STANDS_ASIDE_S)
+        wait_for_turn()
         return _harvest(run, plan, rtstream_id, window, queries)
 
 

@@ -1,8 +1,8 @@
 """Who must act now goes before who has time, in a process that executes several runs.
 
 Meetings begin and end on the hour. Recordings that share a process share its connection to Prefect, and what follows a
-start or a stop asks Prefect two or three times as often as what leads to it. So while any run of the process is being
-begun, or must connect or stop a stream now, the requests of the others wait: for seconds, and those of a recording that
+start or a stop asks Prefect two or three times as often as what leads to it. So while any recording of the process is
+being begun, or must connect or stop its stream now, the requests of the others wait: for seconds, and those of one that
 has stopped, where only an export waits, for minutes.
 
 There is no lock: a run that is cancelled may be interrupted anywhere, and one that is left locked would hold up all.

@@ -204,8 +204,9 @@ class InProcessWorker(BaseWorker[BaseJobConfiguration, BaseVariables, InProcessW
 
     async def _begins_early(self, run: FlowRun) -> bool:
         """Say whether a run may begin before its moment: it waits for it itself, and nothing has held it up."""
-        if run.state_name in _HELD_UP:
-            return False
+        return run.state_name not in _HELD_UP and await self._waits_for_its_time(run)
+
+    async def _waits_for_its_time(self, run: FlowRun) -> bool:
         try:
             return is_punctual(await self._flow_of(run))
         except CannotBeLoaded:
@@ -214,8 +215,9 @@ class InProcessWorker(BaseWorker[BaseJobConfiguration, BaseVariables, InProcessW
     async def _take(self, execution: Execution) -> None:
         """Execute one run from its claim to its end. Nothing that goes wrong with it reaches the others."""
         run = execution.run
-        execution.precedence.hurry()
         try:
+            if await self._waits_for_its_time(run):  # so it is meant to be on time
+                execution.precedence.hurry()
             if await self._claim(execution):
                 await self.run(run, BaseJobConfiguration())
         except anyio.get_cancelled_exc_class():
