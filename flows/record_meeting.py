@@ -15,7 +15,7 @@ from prefect_videodb._logging import get_logger
 from prefect_videodb.blocks import RTStreamSource, VideoDBCredentials
 from prefect_videodb.client.models import Export
 from prefect_videodb.errors import SourceError
-from prefect_videodb.precedence import give_way, hurry, rest, wait_for_turn
+from prefect_videodb.precedence import give_way, hurry, rest, stand_aside
 from prefect_videodb.punctual import due_or_now, punctual, wait_for_due
 from prefect_videodb.recording.archive import archive_videos
 from prefect_videodb.recording.crashes import goes_on, will_go_on
@@ -157,8 +157,7 @@ def record_meeting(
             window = _record(run, plan, rtstream_id)
             _stop(run, rtstream_id)
             custody.is_stopped = True
-        rest(_STANDS_ASIDE_S)
-        wait_for_turn()
+        stand_aside(_STANDS_ASIDE_S)
         return _harvest(run, plan, rtstream_id, window, queries)
 
 

@@ -9,7 +9,7 @@ import pytest
 from prefect.client.orchestration import get_client
 
 from prefect_videodb import precedence
-from prefect_videodb.precedence import Precedence, current, going_first, hurry, rest, wait_for_turn
+from prefect_videodb.precedence import Precedence, current, going_first, hurry, stand_aside, wait_for_turn
 from prefect_videodb.worker.connection import Connection
 
 
@@ -19,7 +19,7 @@ def other() -> Iterator[Precedence]:
     other = Precedence()
     other.hurry()
     yield other
-    other.rest()
+    other.end()
 
 
 def beside(act: Callable[[], object], order: list[str]) -> threading.Thread:
@@ -27,9 +27,9 @@ def beside(act: Callable[[], object], order: list[str]) -> threading.Thread:
 
     def run() -> None:
         current.set(mine := Precedence())
-        rest(60.0)
+        mine.rest(60.0)
         act()
-        mine.rest()
+        mine.end()
         order.append("the one that has time")
 
     thread = threading.Thread(target=copy_context().run, args=(run,))
@@ -108,6 +108,28 @@ def test_who_hangs_holds_up_no_others(other: Precedence, monkeypatch: pytest.Mon
     beside(wait_for_turn, order := []).join(30)
     assert order
     assert other
+
+
+def test_those_that_have_stopped_go_on_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precedence, "MOST_GOING_ON", 1)
+    first, order = Precedence(), []
+    first.stand_aside(60.0)
+    second = beside(lambda: stand_aside(60.0), order)
+    time.sleep(1.5)
+    order.append("the first has ended")
+    first.end()
+    second.join(30)
+    assert order == ["the first has ended", "the one that has time"]
+
+
+def test_who_waits_for_the_service_keeps_no_others_from_going_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precedence, "MOST_GOING_ON", 1)
+    monkeypatch.setattr(precedence, "_GOES_ON_S", 0.5)
+    first, order = Precedence(), []
+    first.stand_aside(60.0)
+    beside(lambda: stand_aside(60.0), order).join(30)
+    first.end()
+    assert order
 
 
 def test_alone_nobody_waits_long() -> None:

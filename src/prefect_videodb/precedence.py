@@ -3,7 +3,8 @@
 Meetings begin and end on the hour. Recordings that share a process share its connection to Prefect, and what follows a
 start or a stop asks Prefect two or three times as often as what leads to it. So while any recording of the process is
 being begun, or must connect or stop its stream now, the requests of the others wait: for seconds, and those of one that
-has stopped, where only an export waits, for minutes.
+has stopped, where only an export waits, for minutes. Then those that have stopped go on, a few at a time: a thousand
+threads at once would hold each other up, and those that begin next.
 
 There is no lock: a run that is cancelled may be interrupted anywhere, and one that is left locked would hold up all.
 """
@@ -20,8 +21,12 @@ STANDS_ASIDE_S = 15.0
 # Those that are due in the same second do not come in the same moment.
 _QUIET_S = 0.3
 _FIRST_LOOK_S, _LOOK_S = 0.1, 1.0
+# So many go on at a time that stood aside. Who is not through by then waits for the service, which others may, too.
+MOST_GOING_ON = 40
+_GOES_ON_S = 30.0
 
 _hurrying: dict["Precedence", float] = {}
+_going_on: dict["Precedence", float] = {}
 _hurried_at = float("-inf")
 
 
@@ -30,7 +35,7 @@ class Precedence:
 
     def __init__(self) -> None:
         self.has_begun = False
-        """Whether it has said that it waits, or has ended: others may be begun."""
+        """Whether it has said that it waits: others may be begun."""
         self._stands_aside_s = 0.0
 
     def hurry(self) -> None:
@@ -47,6 +52,28 @@ class Precedence:
         """Let others go first, and be begun."""
         self.has_begun = True
         self.give_way(stands_aside_s)
+
+    def end(self) -> None:
+        """Hold up nobody any more."""
+        _hurrying.pop(self, None)
+        _going_on.pop(self, None)
+
+    def stand_aside(self, longest_s: float) -> None:
+        """Rest until nobody is in a hurry, and until it is its turn among those that stood aside."""
+        self.rest(longest_s)
+        self.wait_for_turn()
+        while not self._goes_on():
+            time.sleep(_LOOK_S)
+
+    def _goes_on(self) -> bool:
+        now = time.monotonic()
+        for other, since in list(_going_on.items()):
+            if now >= since + _GOES_ON_S:
+                _going_on.pop(other, None)
+        if len(_going_on) >= MOST_GOING_ON:
+            return False
+        _going_on[self] = now
+        return True
 
     def wait_for_turn(self) -> None:
         """Wait as long as others are in a hurry and this one is not."""
@@ -73,14 +100,20 @@ def give_way() -> None:
         mine.give_way()
 
 
-def rest(stands_aside_s: float = STANDS_ASIDE_S) -> None:
-    """Say that the run of this context waits, or has time, from now on: others may be begun.
+def rest() -> None:
+    """Say that the run of this context waits, or has time, from now on: others may be begun."""
+    if mine := current.get():
+        mine.rest()
+
+
+def stand_aside(longest_s: float) -> None:
+    """Say that the run of this context has time; come back when those that have none have acted, and it is its turn.
 
     Args:
-        stands_aside_s: for how many seconds in all it lets others go first.
+        longest_s: how long it lets those go first that have no time, in seconds, from now on and in all.
     """
     if mine := current.get():
-        mine.rest(stands_aside_s)
+        mine.stand_aside(longest_s)
 
 
 @contextmanager

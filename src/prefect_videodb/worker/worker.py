@@ -227,7 +227,7 @@ class InProcessWorker(BaseWorker[BaseJobConfiguration, BaseVariables, InProcessW
         except Exception:
             self._logger.exception("The run %s was lost from sight", run.id)
         finally:
-            execution.precedence.rest()
+            execution.precedence.end()
             self._executions.pop(run.id, None)
             self._release_limit_slot(run.id)
 
