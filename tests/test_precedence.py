@@ -122,6 +122,17 @@ def test_those_that_have_stopped_go_on_a_few_at_a_time(monkeypatch: pytest.Monke
     assert order == ["the first has ended", "the one that has time"]
 
 
+def test_who_stands_aside_is_woken_when_it_is_told_to_end(other: Precedence, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precedence, "_LOOKS_A_SECOND", 0.01)  # as where hundreds stand aside
+    mine, woken = Precedence(), threading.Event()
+    threading.Thread(target=lambda: (mine.stand_aside(600.0), woken.set()), daemon=True).start()
+    assert not woken.wait(0.5)
+    mine.hurry()
+    assert woken.wait(30)
+    mine.end()
+    assert other
+
+
 def test_who_waits_for_the_service_keeps_no_others_from_going_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(precedence, "MOST_GOING_ON", 1)
     monkeypatch.setattr(precedence, "_GOES_ON_S", 0.5)

@@ -9,6 +9,7 @@ threads at once would hold each other up, and those that begin next.
 There is no lock: a run that is cancelled may be interrupted anywhere, and one that is left locked would hold up all.
 """
 
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,12 +22,15 @@ STANDS_ASIDE_S = 15.0
 # Those that are due in the same second do not come in the same moment.
 _QUIET_S = 0.3
 _FIRST_LOOK_S, _LOOK_S = 0.1, 1.0
+# Of all together: a thousand threads that look once a second leave the interpreter to nobody else.
+_LOOKS_A_SECOND = 20.0
 # So many go on at a time that stood aside. Who is not through by then waits for the service, which others may, too.
 MOST_GOING_ON = 40
 _GOES_ON_S = 30.0
 
 _hurrying: dict["Precedence", float] = {}
 _going_on: dict["Precedence", float] = {}
+_standing_aside: set["Precedence"] = set()
 _hurried_at = float("-inf")
 
 
@@ -36,12 +40,14 @@ class Precedence:
     def __init__(self) -> None:
         self.has_begun = False
         """Whether it has said that it waits: others may be begun."""
+        self._woken = threading.Event()
         self._stands_aside_s = 0.0
 
     def hurry(self) -> None:
         """Go before those that have time."""
         global _hurried_at  # noqa: PLW0603 - there is one for the process
         _hurried_at = _hurrying[self] = time.monotonic()
+        self._woken.set()
 
     def give_way(self, stands_aside_s: float = STANDS_ASIDE_S) -> None:
         """Let others go first from now on, for so many seconds in all."""
@@ -57,13 +63,14 @@ class Precedence:
         """Hold up nobody any more."""
         _hurrying.pop(self, None)
         _going_on.pop(self, None)
+        _standing_aside.discard(self)
 
     def stand_aside(self, longest_s: float) -> None:
         """Rest until nobody is in a hurry, and until it is its turn among those that stood aside."""
         self.rest(longest_s)
         self.wait_for_turn()
-        while not self._goes_on():
-            time.sleep(_LOOK_S)
+        while self not in _hurrying and not self._goes_on():
+            self._look_again_after(_LOOK_S)
 
     def _goes_on(self) -> bool:
         now = time.monotonic()
@@ -75,12 +82,23 @@ class Precedence:
         _going_on[self] = now
         return True
 
+    def _look_again_after(self, look_s: float) -> float:
+        """Sleep so long, or longer where many do; it ends when this one is in a hurry. Gives how long it was."""
+        began = time.monotonic()
+        self._woken.clear()
+        _standing_aside.add(self)
+        try:
+            if self not in _hurrying:  # since it was asked last
+                self._woken.wait(max(look_s, len(_standing_aside) / _LOOKS_A_SECOND))
+        finally:
+            _standing_aside.discard(self)
+        return time.monotonic() - began
+
     def wait_for_turn(self) -> None:
         """Wait as long as others are in a hurry and this one is not."""
         look_s = _FIRST_LOOK_S
         while self not in _hurrying and self._stands_aside_s > 0 and _is_anybody_in_a_hurry():
-            time.sleep(look_s)
-            self._stands_aside_s -= look_s
+            self._stands_aside_s -= self._look_again_after(look_s)
             look_s = min(_LOOK_S, 1.5 * look_s)
 
 
