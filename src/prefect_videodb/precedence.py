@@ -18,7 +18,7 @@ from contextvars import ContextVar
 # Who takes longer holds up no others.
 LONGEST_HURRY_S = 120.0
 # So long does one that has time stand aside in all, whatever the others do.
-STANDS_ASIDE_S = 15.0
+_STANDS_ASIDE_S = 15.0
 # Those that are due in the same second do not come in the same moment.
 _QUIET_S = 0.3
 _FIRST_LOOK_S, _LOOK_S = 0.1, 1.0
@@ -40,27 +40,27 @@ class Precedence:
     def __init__(self) -> None:
         self.has_begun = False
         """Whether it has said that it waits: others may be begun."""
-        self._woken = threading.Event()
+        self._has_ended = threading.Event()
         self._stands_aside_s = 0.0
 
     def hurry(self) -> None:
         """Go before those that have time."""
         global _hurried_at  # noqa: PLW0603 - there is one for the process
         _hurried_at = _hurrying[self] = time.monotonic()
-        self._woken.set()
 
-    def give_way(self, stands_aside_s: float = STANDS_ASIDE_S) -> None:
+    def give_way(self, stands_aside_s: float = _STANDS_ASIDE_S) -> None:
         """Let others go first from now on, for so many seconds in all."""
         self._stands_aside_s = stands_aside_s
         _hurrying.pop(self, None)
 
-    def rest(self, stands_aside_s: float = STANDS_ASIDE_S) -> None:
+    def rest(self, stands_aside_s: float = _STANDS_ASIDE_S) -> None:
         """Let others go first, and be begun."""
         self.has_begun = True
         self.give_way(stands_aside_s)
 
     def end(self) -> None:
-        """Hold up nobody any more."""
+        """Hold up nobody any more, and stand aside for nobody: nothing is to keep it from ending well."""
+        self._has_ended.set()
         _hurrying.pop(self, None)
         _going_on.pop(self, None)
         _standing_aside.discard(self)
@@ -69,7 +69,7 @@ class Precedence:
         """Rest until nobody is in a hurry, and until it is its turn among those that stood aside."""
         self.rest(longest_s)
         self.wait_for_turn()
-        while self not in _hurrying and not self._goes_on():
+        while not self._has_ended.is_set() and not self._goes_on():
             self._look_again_after(_LOOK_S)
 
     def _goes_on(self) -> bool:
@@ -83,21 +83,22 @@ class Precedence:
         return True
 
     def _look_again_after(self, look_s: float) -> float:
-        """Sleep so long, or longer where many do; it ends when this one is in a hurry. Gives how long it was."""
+        """Sleep so long, or longer where many do, or until this one is told to end. Gives how long it was."""
         began = time.monotonic()
-        self._woken.clear()
         _standing_aside.add(self)
         try:
-            if self not in _hurrying:  # since it was asked last
-                self._woken.wait(max(look_s, len(_standing_aside) / _LOOKS_A_SECOND))
+            self._has_ended.wait(max(look_s, len(_standing_aside) / _LOOKS_A_SECOND))
         finally:
             _standing_aside.discard(self)
         return time.monotonic() - began
 
+    def _may_act(self) -> bool:
+        return self in _hurrying or self._has_ended.is_set()
+
     def wait_for_turn(self) -> None:
         """Wait as long as others are in a hurry and this one is not."""
         look_s = _FIRST_LOOK_S
-        while self not in _hurrying and self._stands_aside_s > 0 and _is_anybody_in_a_hurry():
+        while self._stands_aside_s > 0 and not self._may_act() and _is_anybody_in_a_hurry():
             self._stands_aside_s -= self._look_again_after(look_s)
             look_s = min(_LOOK_S, 1.5 * look_s)
 

@@ -27,10 +27,12 @@ class Shared:
         self.users = 0
         self.is_retired = False
         # Prefect hands a context's client on to whoever asks for one only where the context was made without settings.
-        limits: dict[str, Any] = {"limits": httpx.Limits(max_connections=_CONNECTIONS, keepalive_expiry=None)}
-        limits["event_hooks"] = {"request": [lambda _: wait_for_turn()]}
+        settings: dict[str, Any] = {
+            "limits": httpx.Limits(max_connections=_CONNECTIONS, keepalive_expiry=None),
+            "event_hooks": {"request": [lambda _: wait_for_turn()]},
+        }
         self._client = self.base.run(SyncClientContext)
-        self._client.client = self.base.run(lambda: get_client(sync_client=True, httpx_settings=limits))
+        self._client.client = self.base.run(lambda: get_client(sync_client=True, httpx_settings=settings))
         self.base.run(self._client.__enter__)
 
     def context(self) -> Context:

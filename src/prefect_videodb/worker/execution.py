@@ -110,7 +110,7 @@ class Execution:
             if self.interrupted is not None:
                 return
             self.interrupted = interrupt
-            self.precedence.hurry()  # nothing is to keep it from ending well
+            self.precedence.end()
             self._interrupted_at = time.monotonic()
             if self._thread is None or self._is_over:
                 return

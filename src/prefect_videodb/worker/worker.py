@@ -139,7 +139,8 @@ class InProcessWorker(BaseWorker[BaseJobConfiguration, BaseVariables, InProcessW
             if run.id in self._executions:
                 continue
             begins_early = timedelta()
-            if await self._begins_early(run):
+            is_to_be_on_time = await self._waits_for_its_time(run)
+            if is_to_be_on_time and run.state_name not in _HELD_UP:
                 begins_early = lead(early, is_first=run.state_name == NOT_YET_DUE)
                 early += 1
             # Who is not due yet leaves a slot to each that is due before.
@@ -154,6 +155,8 @@ class InProcessWorker(BaseWorker[BaseJobConfiguration, BaseVariables, InProcessW
             except anyio.WouldBlock:
                 break
             self._executions[run.id] = execution = Execution(run, begins_early)
+            if is_to_be_on_time:
+                execution.precedence.hurry()
             self._group.start_soon(self._take, execution)
             taken.append(run)
         return taken
@@ -202,11 +205,8 @@ class InProcessWorker(BaseWorker[BaseJobConfiguration, BaseVariables, InProcessW
         self._next_look_ahead = time.monotonic() + _LOOK_AHEAD_S
         return LONGEST_LEAD
 
-    async def _begins_early(self, run: FlowRun) -> bool:
-        """Say whether a run may begin before its moment: it waits for it itself, and nothing has held it up."""
-        return run.state_name not in _HELD_UP and await self._waits_for_its_time(run)
-
     async def _waits_for_its_time(self, run: FlowRun) -> bool:
+        """Say whether a run waits for its moment itself; it may begin before it where nothing has held it up."""
         try:
             return is_punctual(await self._flow_of(run))
         except CannotBeLoaded:
@@ -216,8 +216,6 @@ class InProcessWorker(BaseWorker[BaseJobConfiguration, BaseVariables, InProcessW
         """Execute one run from its claim to its end. Nothing that goes wrong with it reaches the others."""
         run = execution.run
         try:
-            if await self._waits_for_its_time(run):  # so it is meant to be on time
-                execution.precedence.hurry()
             if await self._claim(execution):
                 await self.run(run, BaseJobConfiguration())
         except anyio.get_cancelled_exc_class():
