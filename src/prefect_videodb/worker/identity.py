@@ -1,8 +1,15 @@
-"""Which process executes a run, written so that a process of the same machine can tell whether it is still there."""
+"""Which process executes a run, written so that a process of the same machine can tell whether it is still there.
 
+Processes of several containers do not see each other. Those that share the host's name, and with it its network, see a
+name that a living process has bound there; it is gone with the process, however that ends.
+"""
+
+import hashlib
 import os
 import socket
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Self
 
@@ -20,8 +27,10 @@ class Identity:
 
     @classmethod
     def own(cls) -> Self:
-        """Give this process."""
-        return cls(socket.gethostname(), _boot(), os.getpid(), _started(os.getpid()) or "")
+        """Give this process; others can tell from now on that it is there."""
+        own = cls(socket.gethostname(), _boot(), os.getpid(), _started(os.getpid()) or "")
+        show(str(own))
+        return own
 
     @classmethod
     def read(cls, text: str | None) -> Self | None:
@@ -38,7 +47,33 @@ class Identity:
         """Tell whether it surely runs no more. Of a process on another machine nobody here knows that."""
         if self.host != socket.gethostname():
             return False
-        return self.boot != _boot() or _started(self.pid) != self.started
+        if self.boot != _boot():
+            return True
+        return _started(self.pid) != self.started and not _is_shown(str(self))
+
+
+@cache
+def show(text: str) -> socket.socket | None:
+    """Bind a name that is not in the file system, for as long as this process lives."""
+    with suppress(OSError):  # where there are no such names, what /proc says must do
+        shown = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        shown.bind(_name(text))
+        return shown
+    return None
+
+
+def _is_shown(text: str) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as looking:
+        try:
+            looking.connect(_name(text))
+        except OSError:
+            return False
+    return True
+
+
+def _name(text: str) -> bytes:
+    # The system takes up to 107 bytes.
+    return b"\0prefect-videodb-" + hashlib.sha256(text.encode()).hexdigest().encode()
 
 
 def _boot() -> str:
