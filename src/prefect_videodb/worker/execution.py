@@ -115,7 +115,7 @@ class Execution:
             if self._thread is None or self._is_over:
                 return
             if self._coroutine is None:
-                raise_in(self._thread, interrupt)
+                raise_in(self._thread, interrupt, lambda: self._is_over)
             else:
                 self._coroutine.interrupt(interrupt)
 

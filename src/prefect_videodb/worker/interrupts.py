@@ -5,9 +5,11 @@ Both exceptions are signals that Prefect's engine lets pass without reporting a 
 
 import asyncio
 import ctypes
+import sys
 import threading
+import time
 import types
-from collections.abc import Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
 from typing import Any
 
 from prefect.exceptions import Abort, Pause
@@ -24,10 +26,42 @@ class RunLetGo(Pause):
 Interrupt = type[RunCancelled] | type[RunLetGo]
 
 
-def raise_in(thread: threading.Thread, interrupt: Interrupt) -> None:
-    """Raise in a thread as soon as it executes Python code: a sleep or a read from a socket ends first."""
-    if thread.ident is not None:
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(interrupt))
+# Where those that all runs share take a lock in one function and give it back in another: what is raised at the end of
+# the one, or the beginning of the other, leaves it locked for all, as that of a log's handler.
+_SHARED = frozenset({"httpcore", "logging", "threading"})
+_AT_A_LOCK = frozenset(
+    {"acquire", "release", "__enter__", "__exit__", "_acquireLock", "_releaseLock", "_acquire_restore", "_release_save"}
+)
+_AGAIN_S = 0.01
+
+
+def raise_in(thread: threading.Thread, interrupt: Interrupt, is_over: Callable[[], bool]) -> None:
+    """Raise in a thread as soon as it executes Python code: a sleep or a read from a socket ends first.
+
+    Not where it takes a lock or gives one back: then a moment later, unless it `is_over` by then.
+    """
+    if not _raised_in(thread, interrupt):
+        again = threading.Thread(target=_keep_trying, args=(thread, interrupt, is_over), name="interrupt", daemon=True)
+        again.start()
+
+
+def _keep_trying(thread: threading.Thread, interrupt: Interrupt, is_over: Callable[[], bool]) -> None:
+    while not is_over() and thread.is_alive() and not _raised_in(thread, interrupt):
+        time.sleep(_AGAIN_S)
+
+
+def _raised_in(thread: threading.Thread, interrupt: Interrupt) -> bool:
+    # It raises where the thread is now: it goes on only where this one lets it.
+    frame = sys._current_frames().get(thread.ident or 0)  # noqa: SLF001 - documented, and there is no other way
+    if frame is not None and _is_at_a_lock(frame):
+        return False
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(interrupt))
+    return True
+
+
+def _is_at_a_lock(frame: types.FrameType) -> bool:
+    module = str(frame.f_globals.get("__name__", "")).partition(".")[0]
+    return module in _SHARED and frame.f_code.co_name in _AT_A_LOCK
 
 
 class Interruptible:
