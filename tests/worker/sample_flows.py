@@ -5,12 +5,17 @@ import os
 import sys
 import threading
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from prefect import flow, get_run_logger, task
+from prefect.client.orchestration import get_client
+from prefect.runtime import flow_run as this_run
 
 from prefect_videodb.punctual import punctual, wait_for_due
+from prefect_videodb.recording.parking import leave
+from tests.support.prefect_server import read_flow_run
 
 # One line for each time that this module is executed.
 if loads := os.environ.get("SAMPLE_FLOWS_LOADS"):
@@ -88,6 +93,20 @@ async def wait_async(folder: str) -> None:
         note(folder, f"left {type(error).__name__}")
         raise
     note(folder, "ended")
+
+
+@flow(**HOOKS)
+def park_when_cancelled(folder: str) -> None:
+    note(folder, "began")
+    run_id = str(this_run.get_id())
+    with get_client(sync_client=True) as client:
+        while not read_flow_run(run_id).state.is_cancelling():  # type: ignore[union-attr]
+            time.sleep(0.01)
+        try:
+            leave(client, run_id, datetime.now(UTC) + timedelta(hours=1), "parked")
+        except RuntimeError:
+            note(folder, "not parked")
+    time.sleep(120)
 
 
 @flow

@@ -69,6 +69,15 @@ def test_a_cancelled_run_ends_with_its_hooks(pool: Pool) -> None:
         assert run.notes() == ["began", "left RunCancelled", "cancelled Cancelling"]
 
 
+def test_a_run_that_is_cancelled_right_before_it_is_parked_ends_with_its_hooks_too(pool: Pool) -> None:
+    pool.start()
+    run = pool.run("park_when_cancelled")
+    run.wait_for_note("began")
+    run.cancel()
+    run.wait_for_state("Cancelled")
+    assert run.notes()[-1] == "cancelled Cancelling"
+
+
 def test_a_run_that_does_not_heed_its_cancellation_is_reported_all_the_same(pool: Pool) -> None:
     pool.start()
     run = pool.run("stubborn")

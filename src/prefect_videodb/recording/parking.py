@@ -5,6 +5,7 @@ the run's memory.
 """
 
 import time
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn
 from uuid import UUID
@@ -103,12 +104,23 @@ def leave(client: SyncPrefectClient, flow_run_id: str, at: datetime, message: st
         RuntimeError: Prefect did not accept it: the run ended meanwhile.
         httpx.HTTPError, PrefectException: Prefect is away.
     """
-    # No process belongs to the run any more: so Cancel need not wait for one to end.
-    none = {"infrastructure_pid": ""}
-    client.request("PATCH", "/flow_runs/{id}", path_params={"id": UUID(flow_run_id)}, json=none)
-    state = schedule(client, UUID(flow_run_id), at, message, name)
+    run = client.read_flow_run(UUID(flow_run_id))
+    # No process belongs to the run any more: so Cancel need not wait for one to end. Before it is scheduled: after
+    # that it may be another one's already.
+    _belongs_to(client, run.id, "")
+    try:
+        state = schedule(client, run.id, at, message, name)
+    except (RuntimeError, httpx.HTTPError, PrefectException):
+        with suppress(httpx.HTTPError, PrefectException):  # the worker of this process knows its runs all the same
+            _belongs_to(client, run.id, run.infrastructure_pid or "")
+        raise
     get_logger().info("No process is held until then")
     raise Pause(state=state)
+
+
+def _belongs_to(client: SyncPrefectClient, flow_run_id: UUID, process: str) -> None:
+    told = {"infrastructure_pid": process}
+    client.request("PATCH", "/flow_runs/{id}", path_params={"id": flow_run_id}, json=told)
 
 
 def schedule(

@@ -297,7 +297,7 @@ class InProcessWorker(BaseWorker[BaseJobConfiguration, BaseVariables, InProcessW
 
         async def settle() -> None:
             run = await self.client.read_flow_run(execution.id)
-            if run.infrastructure_pid != self._owner or run.state is None:
+            if not self._is_ours(run) or run.state is None:
                 return
             if run.state.is_cancelling():
                 await cancel(self.client, run, execution.flow, message)
@@ -317,7 +317,7 @@ class InProcessWorker(BaseWorker[BaseJobConfiguration, BaseVariables, InProcessW
 
         async def hand_back() -> None:
             run = await self.client.read_flow_run(execution.id)
-            if run.infrastructure_pid != self._owner or run.state is None:
+            if not self._is_ours(run) or run.state is None:
                 return
             if run.state.is_cancelling():
                 await cancel(self.client, run, execution.flow, "Flow run was cancelled while its worker ended.")
@@ -331,6 +331,15 @@ class InProcessWorker(BaseWorker[BaseJobConfiguration, BaseVariables, InProcessW
             await self._told(hand_back)
         if in_time.cancelled_caught:
             self._logger.error("Prefect is away: run %s is found by the next worker on this machine", execution.id)
+
+    def _is_ours(self, run: FlowRun) -> bool:
+        """Say whether nobody else has taken a run that was executed here.
+
+        One that was about to be parked names nobody; whoever takes a run writes his name down before it runs.
+        """
+        if run.infrastructure_pid or run.state is None:
+            return run.infrastructure_pid == self._owner
+        return run.state.is_running() or run.state.is_cancelling()
 
     async def _told(self, tell: Callable[[], Awaitable[None]]) -> None:
         """Tell Prefect something, again and again while it is away: else the run would wait for ever."""
