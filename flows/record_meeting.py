@@ -11,9 +11,10 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.runtime import flow_run as this_run
 from pydantic import AwareDatetime, BeforeValidator, Field
 
+from prefect_videodb._clock import counting_down
 from prefect_videodb._logging import get_logger
 from prefect_videodb.blocks import RTStreamSource, VideoDBCredentials
-from prefect_videodb.client.models import Export
+from prefect_videodb.client.models import Export, RTStream
 from prefect_videodb.errors import SourceError
 from prefect_videodb.precedence import give_way, hurry, rest, stand_aside
 from prefect_videodb.punctual import due_or_now, punctual, wait_for_due
@@ -54,7 +55,7 @@ from prefect_videodb.recording.stream import (
     wait_for_room,
 )
 from prefect_videodb.recording.text import as_moment, clock, one_line
-from prefect_videodb.recording.waiting import Progress, wait_out
+from prefect_videodb.recording.waiting import Progress, until_its_end, wait_out
 from prefect_videodb.tasks import (
     compile_clip,
     ensure_rtstream,
@@ -193,14 +194,16 @@ def _connect(run: _Run, plan: Plan, custody: Custody) -> str:
         custody.may_run = custody.was_seen = True
         _keep_window(run, plan, as_moment(run.memory.recall("asked_at")))
         return known
-    began = _began_earlier(run)
-    custody.may_run = began is not None
-    if began is None:
+    made = _made_earlier(run)
+    custody.may_run = made is not None
+    if made is None:
         _prepare(run, plan)
     with run.steps.step("connect"):
-        _keep_window(run, plan, began)
+        if made:
+            _keep_window(run, plan, as_moment(run.memory.recall("asked_at") or made.created_at) or datetime.now(UTC))
         custody.may_run = True
-        name = stream_name(plan.title, run.id)
+        # Whatever the meeting was called when it was made: somebody may have renamed the source since.
+        name = made.name if made and made.name else stream_name(plan.title, run.id)
         stream = ensure_rtstream(run.account, run.source, name, run.options.collection_id)
         custody.was_seen = True
     give_way()
@@ -229,15 +232,13 @@ def _keep_window(run: _Run, plan: Plan, began: datetime | None) -> None:
         run.memory.remember_window(plan.window(began))
 
 
-def _began_earlier(run: _Run) -> datetime | None:
-    """Tell when an earlier execution connected that was killed right after it; None when none did.
+def _made_earlier(run: _Run) -> RTStream | None:
+    """Give the stream of an earlier execution that was killed right after it connected; None when there is none.
 
     Where Prefect knows nothing of it, because it was away or its database was restored, the service does.
     """
     made = streams_of(run.account, run.id)
-    if not made:
-        return None
-    return as_moment(run.memory.recall("asked_at") or made[0].created_at) or datetime.now(UTC)
+    return min(made, key=lambda stream: (stream.created_at or "", stream.id), default=None)
 
 
 def _record(run: _Run, plan: Plan, rtstream_id: str) -> Window:
@@ -248,7 +249,7 @@ def _record(run: _Run, plan: Plan, rtstream_id: str) -> Window:
             break
         if window is None:
             with run.steps.step("ingest"):
-                make_sure_it_ingests(run.account, rtstream_id, run.options.start_timeout_s)
+                make_sure_it_ingests(run.account, rtstream_id, counting_down(run.options.start_timeout_s))
             window = plan.window(datetime.now(UTC))
             run.memory.remember_window(window)
         get_logger().info("Recording %s until %s", plan.title, clock(window.end))
@@ -288,18 +289,15 @@ def _goes_on_recording(run: _Run, title: str, rtstream_id: str, window: Window) 
     """Make sure in the middle of a recording that it goes on, and say whether it does.
 
     What was recorded before the stream was stopped or lost is kept: a stream that is started again begins another
-    recording. A source that does not come back until the end does not fail a recording that has an earlier part.
+    recording. A source that does not come back until the end ends the recording: what there is is exported.
     """
     status = get_rtstream(run.account, rtstream_id).status
     if status in {STOPPED, ERROR}:
         _keep_what_was_recorded(run, title, rtstream_id)
-    left_s = (window.end - datetime.now(UTC)).total_seconds()
     try:
         with run.steps.step("ingest"):
-            make_sure_it_ingests(run.account, rtstream_id, max(run.options.start_timeout_s, left_s))
+            make_sure_it_ingests(run.account, rtstream_id, until_its_end(window, run.planned_end))
     except SourceError as lost:
-        if not earlier_parts(run.memory):
-            raise
         get_logger().warning("The source did not come back: %s", lost)
         return False
     if status in {STOPPED, ERROR}:

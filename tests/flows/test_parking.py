@@ -166,9 +166,13 @@ def worker(account: Account, deployed: str, tmp_path: Path) -> Iterator[None]:
 @pytest.mark.usefixtures("worker")
 def test_cancelling_a_parked_recording_stops_it_and_keeps_what_there_is(account: Account, deployed: str) -> None:
     run = Run.of(deployed, duration_minutes=30.0, queries=[])
-    wait_for("the run is parked", lambda: parked(run))
+    not_kept = Run.of(deployed, duration_minutes=30.0, queries=[], options={"export_when_cancelled": False})
+    wait_for("the runs are parked", lambda: parked(run) and parked(not_kept))
     assert connected(account, run)
-    wait_for("something is recorded", lambda: account.has_recorded(run))
+    wait_for("something is recorded", lambda: account.has_recorded(run) and account.has_recorded(not_kept))
+    with get_client(sync_client=True) as client:
+        client.set_flow_run_state(not_kept.id, Cancelling())
+    wait_for("the stream is stopped", lambda: not connected(account, not_kept))
     with get_client(sync_client=True) as client:
         client.set_flow_run_state(run.id, Cancelling())
     state = run.read().state
@@ -178,6 +182,7 @@ def test_cancelling_a_parked_recording_stops_it_and_keeps_what_there_is(account:
     wait_for("the stream is stopped", lambda: not connected(account, run))
     stream = the_one_stopped_stream(account, run)
     wait_for("what was recorded is a video", lambda: account.videos(stream["name"]))
+    assert not account.videos(str(not_kept.id))
 
 
 def test_what_nobody_looks_after_is_stopped_and_everything_else_is_left_alone(account: Account, deployed: str) -> None:

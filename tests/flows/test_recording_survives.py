@@ -6,9 +6,11 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from prefect.client.orchestration import get_client
@@ -20,9 +22,23 @@ from pydantic import SecretStr
 from prefect_videodb.blocks import RTStreamSource
 from prefect_videodb.flows import record_meeting
 from prefect_videodb.local_server import LocalServer
+from prefect_videodb.local_server.media.rtsp_server import LoopingRTSPServer
+from prefect_videodb.recording.changing import set_recording_end
 from prefect_videodb.recording.inputs import load_source
-from tests.flows.conftest import HOLDING, SECONDS, SHORT, Account, Run, result_of, the_one_stopped_stream
+from tests.flows.conftest import (
+    HOLDING,
+    SECONDS,
+    SHORT,
+    Account,
+    Run,
+    deploy_to,
+    pool_in_process,
+    result_of,
+    the_one_stopped_stream,
+)
 from tests.support.faulty_proxy import FaultyProxy, Rule
+from tests.support.media import make_still
+from tests.support.no_camera import no_camera
 from tests.support.prefect_server import PrefectServer, running_prefect_server
 from tests.support.processes import ROOT, stopped, wait_for
 from tests.support.programs import running_worker
@@ -67,6 +83,24 @@ def test_a_run_killed_before_it_learned_its_streams_id_finds_it_and_keeps_its_wi
     assert the_one_stopped_stream(account, run)["id"] == recording.rtstream_id
     assert recording.window.start.isoformat() == asked_at
     assert recording.window.end - recording.window.start == timedelta(seconds=SECONDS)
+
+
+def test_a_source_that_is_renamed_before_its_killed_run_goes_on_is_not_recorded_twice(
+    account: Account, deployed: str, proxy: FaultyProxy
+) -> None:
+    proxy.rules = [Rule("POST", r"/rtstream$", "hang after")]
+    source = RTStreamSource(url=load_source("meeting-room").url, name="Before")
+    source.save("renamed", overwrite=True)
+    run = Run.of(deployed, source="renamed", name=None, queries=[], **SHORT)
+    with stopped(run.execute()) as process:
+        wait_for("the service has the stream", lambda: account.streams(str(run.id)))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    source.name = "After"
+    source.save("renamed", overwrite=True)
+    run.schedule_again()
+    recording = result_of(run.finish())
+    assert the_one_stopped_stream(account, run)["id"] == recording.rtstream_id
 
 
 def test_a_terminated_run_of_a_deployment_is_executed_again_and_its_stream_goes_on(
@@ -226,6 +260,78 @@ def test_what_was_recorded_before_a_stop_in_between_is_kept_and_what_is_missing_
     assert missing.end - missing.start > timedelta(seconds=3)
     assert recording.window.start < missing.start < missing.end < recording.window.end
     assert f"An earlier part is the video {earlier}" in run.artifacts()["meeting-recording"]["data"]
+
+
+def test_a_source_that_is_not_up_yet_is_recorded_from_when_it_is(
+    account: Account, deployed: str, tmp_path: Path
+) -> None:
+    still = make_still(tmp_path / "still.mp4")
+    with ExitStack() as running:
+        with no_camera() as port:
+            url = SecretStr(f"rtsp://127.0.0.1:{port}/meeting")
+            RTStreamSource(url=url, name="Camera", media_types=["video"]).save("late-camera", overwrite=True)
+            run = Run.of(deployed, source="late-camera", duration_minutes=30.0, queries=[], options=HOLDING)
+            process = running.enter_context(stopped(run.execute()))
+            wait_for("the service gives it up", lambda: _statuses(account, run) == ["error"])
+        running.enter_context(LoopingRTSPServer(still, port=port))
+        wait_for("something is recorded", lambda: _statuses(account, run) != ["error"] and account.has_recorded(run))
+        set_recording_end.fn(run.id)
+        process.wait(120)
+    recording = result_of(run.read())
+    assert recording.video_length_s
+    assert recording.missing_s > 0
+    the_one_stopped_stream(account, run)
+
+
+def test_a_recording_whose_source_is_gone_hears_that_it_is_to_end_and_keeps_what_there_is(
+    account: Account, deployed: str, tmp_path: Path
+) -> None:
+    still = make_still(tmp_path / "still.mp4")
+    with LoopingRTSPServer(still) as camera:
+        source = RTStreamSource(url=SecretStr(camera.url), name="Camera", media_types=["video"])
+        source.save("camera", overwrite=True)
+        title = f"source gone {tmp_path.name}"
+        run = Run.of(deployed, source="camera", name=title, duration_minutes=30.0, queries=[], options=HOLDING)
+        with stopped(run.execute()) as process:
+            run.wait_for_label("videodb.window_start")
+            wait_for("something is recorded", lambda: account.has_recorded(run))
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    account.stop_all()
+    run.schedule_again()
+    port = urlsplit(camera.url).port or 0
+    with no_camera(port), stopped(run.execute()) as process:
+        wait_for("the service gives it up", lambda: _statuses(account, run) == ["error"])
+        set_recording_end.fn(run.id)
+        process.wait(120)
+    recording = result_of(run.read())
+    the_one_stopped_stream(account, run)
+    assert [video["id"] for video in account.videos(title)] == [recording.video_id]
+
+
+def test_a_worker_that_is_killed_while_it_executes_a_recording_leaves_it_to_the_next(
+    account: Account, tmp_path: Path
+) -> None:
+    pool = pool_in_process()
+    deployment = deploy_to(pool, "prefect_videodb.flows.record_meeting.record_meeting", "record-meeting")
+    title = f"worker killed {tmp_path.name}"
+    parameters = {"source": "meeting-room", "name": title, "queries": [], "duration_minutes": 30.0, "options": HOLDING}
+    with get_client(sync_client=True) as client:
+        run = Run(client.create_flow_run_from_deployment(deployment, parameters=parameters).id)
+    with running_worker(tmp_path, pool) as worker:
+        run.wait_for_label("videodb.window_start")
+        wait_for("something is recorded", lambda: account.has_recorded(run))
+        os.killpg(worker.pid, signal.SIGKILL)
+        worker.wait()
+    with running_worker(tmp_path, pool):
+        wait_for("it is executed again", lambda: run.read().run_count == 2 and _state(run).is_running())
+        assert _statuses(account, run) == ["connected"]
+        set_recording_end.fn(run.id)
+        wait_for("it is finished", lambda: _state(run).is_final())
+    recording = result_of(run.read())
+    assert the_one_stopped_stream(account, run)["id"] == recording.rtstream_id
+    assert recording.earlier_video_ids == []
+    assert [video["id"] for video in account.videos(title)] == [recording.video_id]
 
 
 def test_a_run_that_fails_before_it_reaches_its_stream_again_stops_it(account: Account, deployed: str) -> None:

@@ -1,6 +1,7 @@
 """A recording's stream: make sure that it ingests, look at it meanwhile, take what it leaves behind."""
 
 import time
+from collections.abc import Callable
 
 from prefect_videodb._logging import get_logger
 from prefect_videodb.blocks import VideoDBCredentials
@@ -19,27 +20,33 @@ _LOOK_S = 1.0
 _START_AGAIN_S = 5.0
 
 
-def make_sure_it_ingests(credentials: VideoDBCredentials, rtstream_id: str, timeout_s: float) -> None:
+def make_sure_it_ingests(credentials: VideoDBCredentials, rtstream_id: str, left_s: Callable[[], float]) -> None:
     """Start the stream if it is stopped, and wait until the service says that it is connected.
 
     A source that the service gave up, because it is not up yet, is started again until the time is over.
 
+    Args:
+        credentials: the account.
+        rtstream_id: the stream.
+        left_s: asked at each look; gives for how long to wait still, in seconds.
+
     Raises:
-        SourceError: the service gave the source up, or it is still not connected after `timeout_s` seconds.
+        SourceError: the service gave the source up, or it is still not connected when the time is over.
     """
     stream = start_rtstream(credentials, rtstream_id)
-    deadline = time.monotonic() + timeout_s
-    next_start = time.monotonic() + _START_AGAIN_S
+    began = time.monotonic()
+    next_start = began + _START_AGAIN_S
     with credentials.get_client() as client:
         while stream.status != CONNECTED:
             now = time.monotonic()
-            if now >= deadline:
+            left = left_s()
+            if left <= 0:
                 if stream.status == ERROR:
                     raise SourceError(f"VideoDB cannot ingest the source{_why(stream)}")
-                raise SourceError(f"the stream is still {stream.status!r} after {timeout_s:g} s{_why(stream)}")
+                raise SourceError(f"the stream is still {stream.status!r} after {now - began:.0f} s{_why(stream)}")
             if now >= next_start:
                 rest()  # a source that is not up yet keeps no other recording from beginning
-            time.sleep(min(_LOOK_S, deadline - now))
+            time.sleep(min(_LOOK_S, left))
             try:
                 if stream.status in {ERROR, STOPPED} and now >= next_start:
                     next_start = now + _START_AGAIN_S

@@ -82,10 +82,35 @@ class _Wait:
         return self._deadline - steady_now()
 
 
+def until_its_end(window: Window, planned_end: Callable[[], datetime]) -> Callable[[], float]:
+    """Give what tells how long it is to the end of a window, in seconds; somebody may move that end meanwhile.
+
+    Args:
+        window: its end is read off the wall clock once, then a clock that never jumps counts.
+        planned_end: asked at most every 15 s, and every 4 s near to the end; gives the end as it is then.
+    """
+    wait = _Wait(window)
+    next_look = steady_now() + _LOOK_EVERY_S
+
+    def left_s() -> float:
+        nonlocal next_look
+        if steady_now() >= next_look:
+            if (end := planned_end()) != wait.window.end:
+                wait.move(Window(start=window.start, end=end))
+            next_look = steady_now() + _pause_s(wait)
+        return wait.left_s()
+
+    return left_s
+
+
+def _pause_s(wait: _Wait) -> float:
+    return _LOOK_EVERY_S if wait.left_s() > _NEAR_S else _LAST_LOOKS_EVERY_S
+
+
 def _look(
     wait: _Wait, progress: "Progress | None", is_over: Callable[[], bool], planned_end: Callable[[], datetime]
 ) -> None:
-    while not wait.is_ended.wait(_LOOK_EVERY_S if wait.left_s() > _NEAR_S else _LAST_LOOKS_EVERY_S):
+    while not wait.is_ended.wait(_pause_s(wait)):
         if wait.left_s() > _NEAR_S and is_over():
             wait.is_over = True
             wait.woken.set()

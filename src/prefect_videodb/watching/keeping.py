@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from prefect_videodb._clock import counting_down
 from prefect_videodb._logging import get_logger
 from prefect_videodb.errors import VideoDBError
 from prefect_videodb.recording.stream import make_sure_it_ingests
@@ -64,7 +65,7 @@ class _Outcome:
 
 def _set_up(run: WatchRun, watch: StreamWatch) -> dict[str, str]:
     if not watch.adopted:
-        make_sure_it_ingests(run.account, watch.rtstream_id, run.options.start_timeout_s)
+        make_sure_it_ingests(run.account, watch.rtstream_id, counting_down(run.options.start_timeout_s))
     event_ids = ensure_events(run.account, run.wanted)
     ensure_indexes_and_alerts(run.account, watch.rtstream_id, run.wanted, event_ids)
     run.memory.remember(events=json.dumps(event_ids), quiet_since=datetime.now(UTC).isoformat())
@@ -145,7 +146,7 @@ def _connect_anew(run: WatchRun, watch: StreamWatch, seen: Look, now: datetime) 
         run.memory.remember(reconnected_at=now.isoformat(), reconnects=str(run.number("reconnects") + 1))
     if seen.stream_status != STOPPED:
         stop_rtstream(run.account, watch.rtstream_id)
-    make_sure_it_ingests(run.account, watch.rtstream_id, run.options.start_timeout_s)
+    make_sure_it_ingests(run.account, watch.rtstream_id, counting_down(run.options.start_timeout_s))
 
 
 # --- telling ----------------------------------------------------------------------------------------------------------
