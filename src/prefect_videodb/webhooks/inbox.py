@@ -122,8 +122,8 @@ class Inbox:
         if not letter.cooldown_s:
             return None
         row = self._db.execute("SELECT leader, began_at FROM cooldowns WHERE route = ?", (letter.route,)).fetchone()
-        # A clock that was set back must not stretch a cooldown.
-        if row and 0 <= letter.received_at - row["began_at"] < letter.cooldown_s:
+        # Receivers write in another order than they receive in. A clock that was set back must not stretch a cooldown.
+        if row and abs(letter.received_at - row["began_at"]) < letter.cooldown_s:
             if not self._is_refused(row["leader"]):
                 return str(row["leader"])
             self._succeed(row["leader"], letter.identity)
