@@ -16,7 +16,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from prefect_videodb.errors import ConfigurationError
-from prefect_videodb.webhooks.mail import Backlog, DeadLetter, Letter, Waiting
+from prefect_videodb.webhooks.mail import Away, Backlog, DeadLetter, Letter, Waiting
 from prefect_videodb.webhooks.rules import Rules
 
 _SCHEMA = """
@@ -274,8 +274,11 @@ class Inbox:
     # --- the file -----------------------------------------------------------------------------------------------------
 
     def _read(self, query: str, *values: Any) -> list[sqlite3.Row]:
-        with self._reading:
-            return self._reader.execute(query, values).fetchall()
+        try:
+            with self._reading:
+                return self._reader.execute(query, values).fetchall()
+        except sqlite3.Error as error:
+            raise Away(str(error)) from error
 
     def _soon(self, act: Callable[[], Any]) -> "Future[Any]":
         future: Future[Any] = Future()
@@ -306,9 +309,10 @@ class Inbox:
         except Exception as error:  # noqa: BLE001 - a full disk, a file that is gone: whoever waits for it is told
             with suppress(sqlite3.Error):
                 self._db.execute("ROLLBACK")
+            told_as = Away(str(error)) if isinstance(error, sqlite3.Error) else error
             for (_, future), is_there in zip(batch, told, strict=True):
                 if is_there:
-                    future.set_exception(error)
+                    future.set_exception(told_as)
             return
         for (_, future), is_there, result in zip(batch, told, results, strict=True):
             if is_there:
