@@ -251,6 +251,17 @@ class Inbox:
 
         return self._soon(remove)
 
+    def give_back(self, seq: int, letter: Letter) -> "Future[bool]":
+        """Keep a letter that was made of a dead one, and remove that, in one; gives whether there was such a one."""
+
+        def move() -> bool:
+            if not self._db.execute("DELETE FROM dead_letters WHERE seq = ?", (seq,)).rowcount:
+                return False
+            self._keep(letter)
+            return True
+
+        return self._soon(move)
+
     def version(self) -> int:
         """Give a number that changes when another process wrote something."""
         return int(self._read("PRAGMA data_version")[0][0])
