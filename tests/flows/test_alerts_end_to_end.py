@@ -71,6 +71,7 @@ ALERTS: list[dict[str, Any]] = [
 STAGES: list[dict[str, Any]] = [
     {"version": 1, "event": "capture_session.active", "capture_session_id": "cap-1", "status": "active", "data": {}},
     {"status": "done", "video_id": "m-1", "speaker_timeline": []},
+    {"success": True, "status": "done", "data": {"video_id": "m-2", "whose": "ours"}},
 ]
 
 

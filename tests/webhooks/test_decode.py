@@ -14,6 +14,8 @@ from prefect_videodb.webhooks.decode import LifecycleEvent, Malformed, Unknown, 
 from prefect_videodb.webhooks.lifecycle import identity_of_stage
 from tests.webhooks.conftest import RECORDED
 
+STREAM = "rts-019711a0-0fde-7911-b282-25bc0b4ecf65"
+
 
 def read(body: Any) -> Alert:
     told = decode(json.dumps(body).encode())
@@ -24,7 +26,7 @@ def read(body: Any) -> Alert:
 def test_the_recorded_alert_is_read_whole() -> None:
     alert = read(RECORDED)
     assert alert.label == "door_opened"
-    assert alert.stream == "rts-019711a0-0fde-7911-b282-25bc0b4ecf65"
+    assert alert.stream == STREAM
     assert alert.batch is not None
     assert alert.batch[0] == datetime(2025, 5, 28, 23, 36, 36, 612197, tzinfo=UTC)
     assert alert.told_at == datetime(2025, 5, 28, 23, 36, 39, 979133, tzinfo=UTC)
@@ -63,6 +65,12 @@ def test_another_event_or_moment_is_another_firing(other: dict[str, Any]) -> Non
     assert identity(read(RECORDED), "window") != identity(read(RECORDED), "door")
 
 
+def test_two_cameras_that_see_the_same_at_the_same_time_are_two_alerts() -> None:
+    other = RECORDED["stream_url"].replace(STREAM, "rts-2")
+    seen = [RECORDED, RECORDED | {"stream_url": other}, RECORDED | {"rtstream_id": "rts-3"}]
+    assert len({identity(read(alert), "door") for alert in seen}) == 3
+
+
 def test_without_times_the_range_of_the_manifest_counts() -> None:
     bare = {key: RECORDED[key] for key in ("event_id", "label", "stream_url")}
     assert identity(read(bare), "r") == identity(read(bare | {"explanation": "again"}), "r")
@@ -79,10 +87,11 @@ def test_seconds_of_a_stream_are_of_that_stream() -> None:
 @pytest.mark.parametrize(
     "frame",
     [
-        {"channel": "alert", "rtstream_id": "rts-1", "data": RECORDED},
+        {"channel": "alert", "rtstream_id": STREAM, "data": RECORDED},
         {"channel": "alert", **RECORDED},
         {
             "channel": "alert",
+            "rtstream_id": STREAM,
             "event_id": RECORDED["event_id"],
             "event_label": "door_opened",
             "data": {"text": "The door is open.", "start": 1748475396612, "end": 1748475406612},
@@ -107,6 +116,17 @@ def test_stages_are_read_and_told_apart() -> None:
     meeting = decode(json.dumps({"status": "done", "video_id": "m-1", "speaker_timeline": []}).encode())
     assert isinstance(meeting, LifecycleEvent)
     assert meeting.event == "meeting.done"
+
+
+def test_a_meeting_is_told_with_its_video_and_what_the_caller_wanted_back() -> None:
+    body = {"success": True, "status": "done", "data": {"video_id": "m-1", "whose": "ours"}}
+    told = decode(json.dumps(body).encode())
+    assert isinstance(told, LifecycleEvent)
+    assert (told.event, told.status, told.video_id) == ("meeting.done", "done", "m-1")
+    assert told.data == body["data"]
+    other = decode(json.dumps(body | {"data": {"video_id": "m-2"}}).encode())
+    assert isinstance(other, LifecycleEvent)
+    assert identity_of_stage(other, "r") != identity_of_stage(told, "r")
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,13 @@ def test_within_the_cooldown_letters_are_attached_to_the_first(inbox: Inbox) -> 
     assert leaders == {"a": None, "b": "a", "c": "a", "d": None, "e": "d", "back": None}
 
 
+def test_a_letter_that_another_receiver_took_a_moment_before_and_wrote_later_is_attached_too(inbox: Inbox) -> None:
+    now = time.time()
+    inbox.put(letter("a", cooldown_s=60, received_at=now)).result()
+    inbox.put(letter("b", cooldown_s=60, received_at=now - 0.005)).result()
+    assert [waiting.leader for waiting in inbox.waiting("door", 9)] == [None, "a"]
+
+
 def test_a_refused_letter_rests_and_the_next_takes_its_place_in_the_cooldown(inbox: Inbox) -> None:
     now = time.time()
     for identity in ("a", "b", "c"):

@@ -1,5 +1,6 @@
 """What every inbox does, in a file and in a queue: alerts are kept before anybody is told, and come out in order."""
 
+import json
 import subprocess
 import sys
 import time
@@ -10,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from prefect_videodb.webhooks.alert import Alert, identity
 from prefect_videodb.webhooks.inbox import Inbox
 from prefect_videodb.webhooks.mail import DeadLetter, Letter, Mailbox, Waiting
 from prefect_videodb.webhooks.rules import Rules, digest
 from prefect_videodb.webhooks.sqs import SqsInbox
 from tests.support.processes import wait_for
-from tests.webhooks.conftest import TOKEN, Queues
+from tests.webhooks.conftest import RECORDED, TOKEN, Queues
 
 RULES = Rules(token_digests=[digest(TOKEN)])
 
@@ -171,6 +173,30 @@ def test_dead_letters_are_shown_and_removed_by_a_command(place: Place, inbox: Ma
     assert run_letters(*place.options, "--remove", str(number)).returncode == 0
     assert f"no dead letter {number}" in run_letters(*place.options, "--remove", str(number)).stderr
     assert len(inbox.dead_letters()) == 11
+
+
+def test_dead_letters_are_read_again_and_given_back_by_a_command(place: Place, inbox: Mailbox) -> None:
+    body, unknown = json.dumps(RECORDED).encode(), b'{"hello": 1}'
+    for route, dead in (("door", body), ("door", unknown), ("a/b", body)):
+        inbox.put(DeadLetter(route, "not known then", dead)).result()
+    numbers = {(dead.route, dead.body): str(number) for number, dead in inbox.dead_letters()}
+    told = run_letters(*place.options, "--retry", *numbers.values(), "123456")
+    assert told.returncode == 1
+    assert f"{numbers['door', unknown]} is not given back: it looks neither like" in told.stderr
+    assert f"{numbers['a/b', body]} is not given back: 'a/b' is no name" in told.stderr
+    assert "123456 is not given back: there is no such" in told.stderr
+    assert told.stderr.count("not given back") == 3
+    [given_back] = waiting(inbox, "door", 1)
+    assert given_back.identity == identity(Alert.model_validate(RECORDED), "door")
+    assert given_back.told["label"] == "door_opened"
+    assert {dead.route for _, dead in inbox.dead_letters()} == {"door", "a/b"}
+    assert len(inbox.dead_letters()) == 2
+
+
+def test_a_dead_letter_that_is_gone_is_not_given_back(inbox: Mailbox) -> None:
+    assert inbox.give_back(123456, letter("a")).result() is False
+    inbox.put(letter("b")).result()
+    assert identities(waiting(inbox, "door", 1)) == ["b"]
 
 
 def test_an_inbox_that_is_not_there_is_named() -> None:

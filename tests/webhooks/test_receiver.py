@@ -3,10 +3,13 @@
 import contextlib
 import json
 import os
+import select
 import signal
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import httpx
@@ -124,7 +127,7 @@ def test_no_secret_is_in_the_log(service: Service) -> None:
 
 @pytest.mark.parametrize("kind", ["service", "bare_service"])
 def test_a_thousand_slow_senders_do_not_stop_it(kind: str, request: pytest.FixtureRequest) -> None:
-    """They send a byte now and then; alerts come in beside them, and in the end they are cut off."""
+    """Each sends a byte a second; alerts come in beside them, and in the end they are cut off."""
     service: Service = request.getfixturevalue(kind)
     slow: list[socket.socket] = []
     try:
@@ -134,15 +137,42 @@ def test_a_thousand_slow_senders_do_not_stop_it(kind: str, request: pytest.Fixtu
             # Half of them are slow with the head, half with the body.
             connection.sendall(head.encode() + (b"" if number % 2 else b"content-length: 1000\r\n\r\n"))
             slow.append(connection)
-        for number in range(20):
-            for connection in slow[::97]:
-                with contextlib.suppress(OSError):
+        for second in range(6):
+            next_at = time.monotonic() + 1.0
+            for connection in slow:
+                with contextlib.suppress(OSError):  # on a slow machine the first are cut off by now
                     connection.sendall(b"x")
-            assert service.post(firing(number)).status_code == 200
-        wait_for("they are cut off", lambda: all(map(_is_closed, slow[:4])), 60)
+            for number in range(20):
+                assert service.post(firing(100 * second + number)).status_code == 200
+            time.sleep(max(0.0, next_at - time.monotonic()))
+        wait_for("they are cut off", lambda: all(map(_is_closed, slow[:4] + slow[-4:])), 60)
     finally:
         for connection in slow:
             connection.close()
+
+
+@pytest.mark.parametrize("begin", [b"POST /videodb/x HTTP/1.1\r\nx: ", b"POST /videodb/"])
+@pytest.mark.parametrize(("kind", "refusals"), [("service", [b" 431 "]), ("bare_service", [b" 431 ", b" 400 "])])
+def test_a_head_without_an_end_is_refused(
+    kind: str, refusals: list[bytes], begin: bytes, request: pytest.FixtureRequest
+) -> None:
+    service: Service = request.getfixturevalue(kind)
+    with _connection(service) as connection:
+        connection.sendall(begin)
+        for _ in range(100):
+            if not select.select([connection], [], [], 0)[0]:
+                with contextlib.suppress(ConnectionError):
+                    connection.sendall(b"x" * 1000)
+        answer = connection.recv(1000)
+        assert any(status in answer for status in refusals)
+        wait_for("it is closed", lambda: _is_closed(connection))
+    assert service.post(firing(3000)).status_code == 200
+
+
+def test_a_head_that_is_long_and_ends_is_read_on_a_connection_that_was_used_before(service: Service) -> None:
+    for number in range(3):
+        assert service.post(firing(number), headers={"x-long": "x" * 60_000}).status_code == 200
+    assert service.post(firing(9), headers={"x-long": "x" * 70_000}).status_code == 431
 
 
 def test_a_second_process_at_the_same_port_is_told_so(service: Service, tmp_path: Path) -> None:
@@ -197,6 +227,49 @@ def test_nothing_that_is_posted_makes_it_fail(service: Service, body: bytes, kin
     answer = service.post(body, headers={"content-type": kind.encode("latin-1")})
     assert answer.status_code in {200, 400, 415, 429}
     assert service.process.poll() is None
+
+
+def _hostile(service: Service, random: Random) -> None:
+    """Send one request that means harm, each time another one."""
+    deep = b'{"label": "x", "event_id": ' + b"[" * random.randrange(1, 30_000)
+    bodies = [
+        random.randbytes(random.randrange(2000)),
+        deep + b"]" * random.randrange(30_000) + b"}",
+        b'{"label": "' + b"x" * random.randrange(1, 300_000) + b'", "event_id": "%d"}' % random.getrandbits(60),
+        json.dumps({f"k{random.getrandbits(60)}": random.getrandbits(5000) for _ in range(50)}).encode(),
+        json.dumps(firing(random.getrandbits(30), more={"x": ["y"] * 1000})).encode(),
+    ]
+    body = random.choice(bodies)
+    match random.randrange(4):
+        case 0:
+            answer = service.post(body, route=f"r{random.getrandbits(60)}")
+        case 1:
+            answer = service.post(body, token=f"{random.getrandbits(200):x}")
+        case 2:
+            answer = service.http.post(f"{service.base_url}/{random.getrandbits(2000):x}", content=body)
+        case _:
+            with _connection(service) as connection, contextlib.suppress(OSError):
+                connection.sendall(b"POST /videodb/x/y HTTP/1.1\r\n" + body)
+            return
+    assert answer.status_code < 500
+
+
+def test_however_much_is_posted_its_memory_does_not_grow(service: Service, tmp_path: Path) -> None:
+    assert service
+    random = Random(5)  # noqa: S311 - the same requests each time, no secret
+    with running_service(tmp_path / "inbox.sqlite", tmp_path / "log", only="receiver") as receiver:
+
+        def resident() -> int:
+            pages = Path(f"/proc/{receiver.process.pid}/statm").read_text().split()[1]
+            return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+        for _ in range(1000):
+            _hostile(receiver, random)
+        before = resident()
+        for _ in range(3000):
+            _hostile(receiver, random)
+        assert resident() - before < 30_000_000
+        assert receiver.post(RECORDED).status_code == 200
 
 
 def _connection(service: Service) -> socket.socket:

@@ -22,7 +22,7 @@ from prefect_videodb.webhooks.rules import Rules, digest
 from prefect_videodb.webhooks.sqs import SqsInbox
 from tests.support.processes import wait_for
 from tests.webhooks.conftest import OLD_TOKEN, RECORDED, TOKEN, Queues, firing
-from tests.webhooks.test_mailbox import RULES, letter, waiting
+from tests.webhooks.test_mailbox import RULES, letter, run_letters, waiting
 from tests.webhooks.test_page import PAGE
 
 RUN = "0197d6a0-0fde-7911-b282-25bc0b4ecf65"
@@ -156,6 +156,32 @@ def test_a_dead_letter_that_is_too_long_with_its_reason_is_cut_off_and_holds_up_
     waiting(inbox, "door", 1)
     wait_for("it is kept", inbox.dead_letters)
     assert "(cut off)" in inbox.dead_letters()[0][1].reason
+
+
+def test_what_was_refused_a_moment_ago_comes_out_again_when_it_is_given_back(inbox: SqsInbox, queues: Queues) -> None:
+    """SQS drops what it had within five minutes."""
+    put = letter_of(decode(json.dumps(RECORDED).encode()), "door", json.dumps(RECORDED).encode())
+    inbox.put(put).result()
+    inbox.refused(waiting(inbox, "door", 1)[0].seq, "does not fit").result()
+    [(number, dead)] = inbox.dead_letters()
+    assert dead.reason == "does not fit"
+    assert run_letters(*queues.options(), "--retry", str(number)).returncode == 0
+    [again] = waiting(inbox, "door", 1)
+    assert again.identity == put.identity
+    assert inbox.dead_letters() == []
+
+
+def test_what_a_front_end_was_told_of_the_token_is_blotted_out(inbox: SqsInbox, queues: Queues) -> None:
+    address = f"https://hooks.example/videodb/door/{TOKEN}"
+    from_front_end(queues, json.dumps(RECORDED | {"callback_url": address}), token=TOKEN)
+    from_front_end(queues, json.dumps({"callback_url": address}), token=TOKEN)
+    [got] = waiting(inbox, "door", 1)
+    assert got.told["callback_url"] == "https://hooks.example/videodb/door/***"
+    inbox.refused(got.seq, "does not fit").result()
+    wait_for("both are kept", lambda: inbox.backlog().dead_letters == 2)
+    kept = inbox.dead_letters()
+    assert len(kept) == 2
+    assert TOKEN not in repr(kept)
 
 
 def test_what_never_fits_is_told_apart_from_what_cannot_be_kept_now(inbox: SqsInbox, queues: Queues) -> None:

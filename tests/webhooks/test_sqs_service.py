@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import httpx
 import pytest
 
 from prefect_videodb.blocks import AlertWebhook
+from prefect_videodb.webhooks.rules import AlertRoute
 from tests.support.prefect_server import runs_of
 from tests.support.processes import wait_for
 from tests.webhooks.conftest import (
@@ -66,14 +68,36 @@ def test_alerts_within_the_cooldown_share_the_run_of_the_first(service: Service,
     wait_for("each is an event of the run", lambda: len(events_of(run)) == 5)
 
 
+def test_an_attached_alert_that_comes_again_after_the_cooldown_starts_nothing(
+    webhook: AlertWebhook, queues: Queues, deployed: str, tmp_path: Path
+) -> None:
+    alerts = [firing(number) for number in (201, 202)]  # whose events this Prefect has not
+    with running_service(queues, tmp_path / "log") as service:
+        for alert in alerts:
+            assert service.post(alert, route="quiet").is_success
+        is_done(service)
+        [run] = wait_for_runs(deployed, 1)
+        wait_for("each is an event of the run", lambda: len(events_of(run)) == 2)
+    webhook.routes["quiet"] = AlertRoute(cooldown_s=0.5)
+    webhook.save("default", overwrite=True)
+    time.sleep(1.0)
+    with running_service(queues, tmp_path / "log") as service:
+        for alert in alerts:
+            from_front_end(queues, json.dumps(alert), "quiet", token=TOKEN)
+        wait_for("they are there", lambda: service.health()["waiting"] == 0)
+        from_front_end(queues, json.dumps(firing(203)), "quiet", token=TOKEN)  # taken after them
+        wait_for_runs(deployed, 2)
+
+
 def test_a_refused_alert_is_a_dead_letter_and_the_next_takes_its_place_in_the_cooldown(
     service: Service, queues: Queues, picky: str
 ) -> None:
-    assert service.post(firing(0, confidence=0.5), route="picky-quiet").is_success
-    for number in range(1, 4):
-        assert service.post(firing(number, confidence=0.99), route="picky-quiet").is_success
+    first, *others = (firing(number) for number in range(301, 305))  # whose events this Prefect has not
+    assert service.post(first | {"confidence": 0.5}, route="picky-quiet").is_success
+    for alert in others:
+        assert service.post(alert | {"confidence": 0.99}, route="picky-quiet").is_success
     [run] = wait_for_runs(picky, 1)
-    assert run.parameters["alert"]["start_time"] == firing(1)["start_time"]
+    assert run.parameters["alert"]["start_time"] == others[0]["start_time"]
     is_done(service)
     shown = run_letters(*queues.options()).stdout
     assert "1 dead letters" in shown

@@ -115,15 +115,13 @@ def moment(value: Any) -> datetime | None:
 def identity(alert: Alert, route: str) -> str:
     """Give what is the same of one firing however often and in whatever way it is told, and of no other.
 
-    That is: the route, the event, where the batch begins and ends. Where an alert does not tell these, it is all that
-    it tells.
+    That is: the route, the event, the stream, where the batch begins and ends. Where an alert does not tell these, it
+    is all that it tells. The event and the route may be those of several cameras, whose batches begin at the same time.
     """
     event = alert.event_id.removeprefix(_PREFIX) if alert.event_id else alert.label
     start, end = _seconds(alert.start_time), _seconds(alert.end_time)
     if start is not None and end is not None:
-        # Seconds of a stream are the same in every stream.
-        stream = alert.stream if max(start, end) < _FIRST_MOMENT else None
-        parts: list[Any] = [route, event, stream, _tenths(start), _tenths(end)]
+        parts: list[Any] = [route, event, alert.stream, _tenths(start), _tenths(end)]
     elif found := _MANIFEST.search(alert.stream_url or ""):
         parts = [route, event, found[0]]
     else:

@@ -32,10 +32,10 @@ async def newest_run(prefect: PrefectClient, letter: Waiting, rule: AlertRoute) 
         limit=_LOOKED_AT,
     )
     began = {str(run.id): run.labels.get("videodb.received_at") for run in runs}
-    # A clock that was set back must not stretch a cooldown.
+    # Receivers write in another order than they receive in. A clock that was set back must not stretch a cooldown.
     within = {
         run_id: float(at)
         for run_id, at in began.items()
-        if isinstance(at, int | float) and 0 <= letter.received_at - at < rule.cooldown_s
+        if isinstance(at, int | float) and abs(letter.received_at - at) < rule.cooldown_s
     }
     return max(within, key=lambda run_id: within[run_id]) if within else None

@@ -1,7 +1,7 @@
 """The queue of what no run can be made of."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -55,17 +55,24 @@ class DeadQueue:
         self._put_back(found)
         return [(int(message["Attributes"]["SequenceNumber"]), read_dead(message)) for message in found]
 
-    def remove(self, seq: int) -> bool:
-        """Remove one of them; gives whether there was such a one."""
+    def remove(self, seq: int, before: Callable[[], object] = lambda: None) -> bool:
+        """Remove one of them, after something else; gives whether there was such a one."""
         found = self._take(_MOST_LOOKED_AT)
         these = [message for message in found if message["Attributes"]["SequenceNumber"] == str(seq)]
         self._put_back([message for message in found if message not in these])
+        if not these:
+            return False
+        try:
+            before()
+        except Exception:
+            self._put_back(these)
+            raise
         try:
             for message in these:
                 self._sqs.delete_message(QueueUrl=self._url, ReceiptHandle=message["ReceiptHandle"])
         except FAILURES as error:
             raise Away(told(error)) from error
-        return bool(these)
+        return True
 
     def close(self) -> None:
         """Send what waits to be sent."""

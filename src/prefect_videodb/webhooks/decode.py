@@ -65,9 +65,10 @@ def _read(told: dict[str, Any]) -> Alert | LifecycleEvent:
     flat = _flat(told)
     if len(_OF_ALERTS & flat.keys()) >= _LEAST:
         return Alert.model_validate({key: value for key, value in flat.items() if key not in _OURS})
-    if _OF_MEETINGS & told.keys() or ("status" in told and "video_id" in told):
+    if _OF_MEETINGS & flat.keys() or ("status" in told and "video_id" in flat):
         named = told if isinstance(event, str) else told | {"event": f"meeting.{told.get('status') or 'told'}"}
-        return LifecycleEvent.model_validate(named)
+        # What else stands in `data` is the caller's own `callback_data`, and stays there.
+        return LifecycleEvent.model_validate({"video_id": flat.get("video_id")} | named)
     raise Unknown("it looks neither like an alert nor like a stage of a capture session or meeting")
 
 

@@ -2,27 +2,29 @@
 
 The run is created with the letter's identity as its idempotency key, which Prefect's database keeps unique: repeated
 after a kill or a lost answer, it is the same run. Prefect is told of each letter as an event, too, for people to hang
-automations on: before the letter is taken off the inbox, and with an id of its own, so that it is neither lost nor told
-twice. Of one that is attached to an earlier run, this is all that Prefect's UI shows.
+automations on: before the letter is taken off the inbox, and with an id of its own, so that a kill here neither loses
+it nor tells it twice. A kill of the Prefect server may lose it: Prefect answers before it writes an event, which it
+does every few seconds. The run is written by then, and the inbox keeps the letter. Of a letter that is attached to an
+earlier run, its event is all that Prefect's UI shows.
 """
 
 import asyncio
 import logging
-import re
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from uuid import UUID, uuid5
+from uuid import UUID
 
 import httpx
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags
-from prefect.events import Event, RelatedResource, Resource
 from prefect.exceptions import ObjectNotFound, PrefectException
 
 from prefect_videodb.webhooks.cooldown import newest_run, tags_of
+from prefect_videodb.webhooks.failures import Failures
 from prefect_videodb.webhooks.mail import Away, Mailbox, Waiting
 from prefect_videodb.webhooks.rules import AlertRoute, Rules
+from prefect_videodb.webhooks.telling import event_of, idempotency_key_of, run_made_of, run_name_of, run_told_of
 
 _AWAY = httpx.HTTPError | PrefectException | OSError
 TAG = "videodb-alerts:"
@@ -35,13 +37,22 @@ _KNOWN_FOR_S = 30.0
 _TIDY_EVERY_S = 3600.0
 # How often letters are looked for that rested.
 _RESTED_EVERY_S = 5.0
-_ORDINARY = re.compile(r"[^A-Za-z0-9_.-]+")
-_NAMESPACE = UUID("6f1d7c5e-0d0e-4c57-9b1b-5c1f3c3f6a4e")
+# What fails six times in a row before a letter is taken for the cause: its run, or its event.
+_RUN = "run"
+_EVENT = "event"
 logger = logging.getLogger(__name__)
 
 
 class NothingToStart(Exception):
     """No deployment, or several, for a route. The message says what to do."""
+
+
+class _Refused(Exception):
+    """No run can be made of what a letter holds: it is to hold up no other."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
 class Dispatcher:
@@ -53,6 +64,8 @@ class Dispatcher:
         self._wake = asyncio.Event()
         self._routes: dict[str, asyncio.Task[None]] = {}
         self._deployments: dict[str, tuple[UUID, float]] = {}
+        self._failures = Failures()
+        self._pause_s = _FIRST_PAUSE_S
 
     def wake(self) -> None:
         """Say that something new waits."""
@@ -60,17 +73,15 @@ class Dispatcher:
 
     async def run(self, ended: asyncio.Event) -> None:
         """Dispatch until `ended`. What was begun is finished; what was not waits in the inbox."""
-        pause_s = _FIRST_PAUSE_S
         while not ended.is_set():
             try:
                 async with get_client() as prefect:
-                    pause_s = _FIRST_PAUSE_S
                     await self._run(prefect, ended)
             except (httpx.HTTPError, PrefectException, OSError, RuntimeError) as error:
-                logger.warning("%s; what waits is tried again in %.1f s", _told(error), pause_s)
+                logger.warning("%s; what waits is tried again in %.1f s", _told(error), self._pause_s)
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(ended.wait(), pause_s)
-                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+                    await asyncio.wait_for(ended.wait(), self._pause_s)
+                self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
 
     async def _run(self, prefect: PrefectClient, ended: asyncio.Event) -> None:
         tidy_at = 0.0
@@ -88,6 +99,7 @@ class Dispatcher:
                         self._routes[route] = task
                 await self._pause(ended, seen)
                 self._collect()
+                self._pause_s = _FIRST_PAUSE_S
         except BaseException:
             for task in self._routes.values():
                 task.cancel()
@@ -116,8 +128,16 @@ class Dispatcher:
     async def _dispatch(self, prefect: PrefectClient, route: str, ended: asyncio.Event) -> None:
         """Make flow runs of all that waits for one route. A route that is stuck does not hold up the others."""
         pause_s = _FIRST_PAUSE_S
-        while not ended.is_set() and (letters := await asyncio.to_thread(self._inbox.waiting, route, _MOST_AT_ONCE)):
-            if await self._make_runs(prefect, letters, ended):
+        while not ended.is_set():
+            try:
+                letters = await asyncio.to_thread(self._inbox.waiting, route, _MOST_AT_ONCE)
+                if not letters:
+                    return
+                goes_on = await self._make_runs(prefect, letters, ended)
+            except Away as error:  # a disk that is full, a queue that does not answer: no letter is to blame
+                logger.warning("route %s: %s; what waits is tried again in %.1f s", route, _told(error), pause_s)
+                goes_on = False
+            if goes_on:
                 pause_s = _FIRST_PAUSE_S
                 continue
             self._deployments.pop(route, None)
@@ -132,39 +152,63 @@ class Dispatcher:
                 return True
             try:
                 await self._make_run(prefect, letter)
-            except Exception as error:  # noqa: BLE001 - whatever is wrong with one letter, it waits, and others go on
-                trouble = f"route {letter.route}: {_told(error)}"
+            except _Refused as refusal:
+                trouble = _trouble(letter, refusal.error)
+                logger.warning("%s; it is tried less and less often, and the others go on", trouble)
+                await asyncio.wrap_future(self._inbox.refused(letter.seq, trouble))
+                self._failures.forget(_RUN, letter.identity)
+                return True  # others may be attached to another one now
+            except Exception as error:  # noqa: BLE001 - whatever is wrong, it waits
+                trouble = _trouble(letter, error)
                 logger.warning("%s; it waits, and is tried again", trouble)
-                if await self._concerns_it_alone(prefect, letter, error):
-                    await asyncio.wrap_future(self._inbox.refused(letter.seq, trouble))
-                    return True  # others may be attached to another one now
                 await asyncio.wrap_future(self._inbox.in_trouble(letter.seq, trouble))
                 return False  # in order: nothing overtakes it
         return True
 
-    async def _concerns_it_alone(self, prefect: PrefectClient, letter: Waiting, error: Exception) -> bool:
-        """Say whether Prefect refused this letter's run, and not all of them."""
-        if isinstance(error, httpx.HTTPStatusError) and error.response.is_server_error:
-            # What it holds may break something in Prefect; or its database is away, and then this fails, too.
-            self._deployments.pop(letter.route, None)
-            try:
-                await self._deployment(prefect, letter.route, self._rules().of(letter.route))
-            except (httpx.HTTPError, PrefectException, OSError, NothingToStart):
-                return False
-            return error.response.status_code == httpx.codes.INTERNAL_SERVER_ERROR
-        return _does_not_fit(error) or not isinstance(error, _AWAY | NothingToStart)
-
     async def _make_run(self, prefect: PrefectClient, letter: Waiting) -> None:
+        """Make the run of a letter, tell Prefect of it, and take the letter off the inbox.
+
+        Raises:
+            _Refused: no run can be made of what this letter holds, and none was.
+        """
+        try:
+            flow_run_id = await self._run_of(prefect, letter)
+        except Exception as error:
+            if not await self._concerns_it_alone(prefect, letter, error):
+                raise
+            # An answer may have been lost, and the deployment have changed since: what has its run gives up no place.
+            made = await run_made_of(prefect, letter)
+            if made is None:
+                raise _Refused(error) from error
+            flow_run_id = made
+        self._failures.forget(_RUN, letter.identity)
+        await self._tell(prefect, letter, flow_run_id)
+        await asyncio.wrap_future(self._inbox.done([(letter.seq, flow_run_id)]))
+
+    async def _concerns_it_alone(self, prefect: PrefectClient, letter: Waiting, error: Exception) -> bool:
+        """Say whether Prefect refuses this letter's run, and not all of them."""
+        if not _is_internal(error):
+            self._failures.forget(_RUN, letter.identity)
+            return _does_not_fit(error) or not isinstance(error, _AWAY | NothingToStart)
+        # What it holds may break something in Prefect; or its database is away, and then this fails, too.
+        self._deployments.pop(letter.route, None)
+        try:
+            await self._deployment(prefect, letter.route, self._rules().of(letter.route))
+        except (httpx.HTTPError, PrefectException, OSError, NothingToStart):
+            self._failures.forget(_RUN, letter.identity)
+            return False
+        return self._failures.is_enough(_RUN, letter.identity)
+
+    async def _run_of(self, prefect: PrefectClient, letter: Waiting) -> str:
         rule = self._rules().of(letter.route)
         if leader := await self._leader(prefect, letter, rule):
-            await self._done(prefect, letter, leader)
-            return
+            return leader
         deployment = await self._deployment(prefect, letter.route, rule)
         run = await prefect.create_flow_run_from_deployment(
             deployment,
             parameters={**rule.parameters, "alert" if letter.kind == "alert" else "event": letter.told},
-            name=f"{_plain(_name(letter))}-{letter.identity[:8]}",
-            idempotency_key=f"videodb-{letter.identity}",
+            name=run_name_of(letter),
+            idempotency_key=idempotency_key_of(letter),
             tags=tags_of(letter, rule),
             labels={
                 "videodb.route": letter.route,
@@ -172,24 +216,29 @@ class Dispatcher:
                 "videodb.received_at": letter.received_at,
             },
         )
-        await self._done(prefect, letter, str(run.id))
+        return str(run.id)
 
-    async def _done(self, prefect: PrefectClient, letter: Waiting, flow_run_id: str) -> None:
-        event = _event(letter, flow_run_id).model_dump(mode="json")
+    async def _tell(self, prefect: PrefectClient, letter: Waiting, flow_run_id: str) -> None:
+        """Tell Prefect of a letter whose run is there: whatever it answers, no other letter may take its place."""
         try:
+            event = event_of(letter, flow_run_id).model_dump(mode="json")
             # Not `emit_event`: it hands the event to a thread, and a kill there loses it.
             await prefect.request("POST", "/events", json=[event])
-        except httpx.HTTPStatusError as error:
-            if not _does_not_fit(error):
+        except Exception as error:
+            is_its_own = _is_internal(error) or not isinstance(error, _AWAY)
+            gives_up = _does_not_fit(error) or (is_its_own and self._failures.is_enough(_EVENT, letter.identity))
+            if not gives_up:
                 raise
-            status = error.response.status_code
-            logger.warning("route %s: Prefect answered %d to an event whose run is there", letter.route, status)
-        await asyncio.wrap_future(self._inbox.done([(letter.seq, flow_run_id)]))
+            logger.warning("%s, to an event whose run is there: the run goes without", _trouble(letter, error))
+        self._failures.forget(_EVENT, letter.identity)
 
     async def _leader(self, prefect: PrefectClient, letter: Waiting, rule: AlertRoute) -> str | None:
         """Give the run that a letter is attached to, within the cooldown of its route; None when it begins one."""
         if not self._inbox.keeps_cooldowns:
-            return await newest_run(prefect, letter, rule)
+            if not rule.cooldown_s:
+                return None
+            # One that was attached and comes again after the cooldown has no run of its own: its event has the run.
+            return await newest_run(prefect, letter, rule) or await run_told_of(prefect, letter)
         if letter.leader is None:
             return None
         leader = await asyncio.to_thread(self._inbox.flow_run_of, letter.leader)
@@ -224,43 +273,18 @@ async def _tagged(prefect: PrefectClient, route: str) -> UUID:
     return found[0].id
 
 
-def _event(letter: Waiting, flow_run_id: str) -> Event:
-    """Make the event of a letter; its id is the letter's own, so that Prefect keeps it once."""
-    stream = str(letter.told.get("rtstream_id") or "unknown")
-    related = [_related(flow_run_id, "follow-up")]
-    if watched_by := letter.told.get("flow_run_id"):
-        related.append(_related(str(watched_by), "watch"))
-    return Event(
-        event=f"videodb.{letter.kind}.{_plain(_name(letter))}",
-        resource=Resource(
-            {
-                "prefect.resource.id": f"videodb.rtstream.{_plain(stream)}",
-                "prefect.resource.name": stream[:200],
-                "videodb.route": letter.route,
-            }
-        ),
-        related=related,
-        payload=letter.told,
-        id=uuid5(_NAMESPACE, letter.identity),
-    )
-
-
-def _related(flow_run_id: str, role: str) -> RelatedResource:
-    return RelatedResource({"prefect.resource.id": f"prefect.flow-run.{flow_run_id}", "prefect.resource.role": role})
-
-
-def _name(letter: Waiting) -> str:
-    return str(letter.told.get("label") or letter.told.get("event") or letter.kind)
-
-
-def _plain(text: str) -> str:
-    """Make of any text a part of an event's or run's name."""
-    return _ORDINARY.sub("-", text).strip("-")[:100] or "alert"
+def _is_internal(error: Exception) -> bool:
+    """Say whether Prefect failed: over what it was told, or by itself."""
+    return isinstance(error, httpx.HTTPStatusError) and error.response.status_code == httpx.codes.INTERNAL_SERVER_ERROR
 
 
 def _does_not_fit(error: Exception) -> bool:
     """Say whether the parameters do not fit the flow."""
     return isinstance(error, httpx.HTTPStatusError) and error.response.status_code in {400, 409, 413, 422}
+
+
+def _trouble(letter: Waiting, error: Exception) -> str:
+    return f"route {letter.route}: {_told(error)}"
 
 
 def _told(error: Exception) -> str:

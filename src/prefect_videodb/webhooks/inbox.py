@@ -16,7 +16,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from prefect_videodb.errors import ConfigurationError
-from prefect_videodb.webhooks.mail import Backlog, DeadLetter, Letter, Waiting
+from prefect_videodb.webhooks.mail import Away, Backlog, DeadLetter, Letter, Waiting
 from prefect_videodb.webhooks.rules import Rules
 
 _SCHEMA = """
@@ -122,8 +122,8 @@ class Inbox:
         if not letter.cooldown_s:
             return None
         row = self._db.execute("SELECT leader, began_at FROM cooldowns WHERE route = ?", (letter.route,)).fetchone()
-        # A clock that was set back must not stretch a cooldown.
-        if row and 0 <= letter.received_at - row["began_at"] < letter.cooldown_s:
+        # Receivers write in another order than they receive in. A clock that was set back must not stretch a cooldown.
+        if row and abs(letter.received_at - row["began_at"]) < letter.cooldown_s:
             if not self._is_refused(row["leader"]):
                 return str(row["leader"])
             self._succeed(row["leader"], letter.identity)
@@ -251,6 +251,17 @@ class Inbox:
 
         return self._soon(remove)
 
+    def give_back(self, seq: int, letter: Letter) -> "Future[bool]":
+        """Keep a letter that was made of a dead one, and remove that, in one; gives whether there was such a one."""
+
+        def move() -> bool:
+            if not self._db.execute("DELETE FROM dead_letters WHERE seq = ?", (seq,)).rowcount:
+                return False
+            self._keep(letter)
+            return True
+
+        return self._soon(move)
+
     def version(self) -> int:
         """Give a number that changes when another process wrote something."""
         return int(self._read("PRAGMA data_version")[0][0])
@@ -274,8 +285,11 @@ class Inbox:
     # --- the file -----------------------------------------------------------------------------------------------------
 
     def _read(self, query: str, *values: Any) -> list[sqlite3.Row]:
-        with self._reading:
-            return self._reader.execute(query, values).fetchall()
+        try:
+            with self._reading:
+                return self._reader.execute(query, values).fetchall()
+        except sqlite3.Error as error:
+            raise Away(str(error)) from error
 
     def _soon(self, act: Callable[[], Any]) -> "Future[Any]":
         future: Future[Any] = Future()
@@ -306,9 +320,10 @@ class Inbox:
         except Exception as error:  # noqa: BLE001 - a full disk, a file that is gone: whoever waits for it is told
             with suppress(sqlite3.Error):
                 self._db.execute("ROLLBACK")
+            told_as = Away(str(error)) if isinstance(error, sqlite3.Error) else error
             for (_, future), is_there in zip(batch, told, strict=True):
                 if is_there:
-                    future.set_exception(error)
+                    future.set_exception(told_as)
             return
         for (_, future), is_there, result in zip(batch, told, results, strict=True):
             if is_there:

@@ -6,14 +6,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from prefect_videodb.errors import ConfigurationError
-from prefect_videodb.webhooks.mail import Away, Mailbox
+from prefect_videodb.webhooks.decode import Malformed, Unknown, decode
+from prefect_videodb.webhooks.mail import Away, DeadLetter, Mailbox, TooLong
 from prefect_videodb.webhooks.opening import is_queue, open_inbox
+from prefect_videodb.webhooks.receiver import ROUTE, kept
+from prefect_videodb.webhooks.rules import Rules
 
 _LONGEST = 2000
 
 
 def main() -> int:
-    """Show what waits and the dead letters, or remove some of the latter; return the exit status."""
+    """Show what waits and the dead letters, or give some of the latter back or remove them; return the exit status."""
     options = _options()
     if not is_queue(options.inbox) and not Path(options.inbox).is_file():
         print(f"there is no inbox {options.inbox}", file=sys.stderr)
@@ -24,6 +27,8 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 1
     try:
+        if options.retry:
+            return _give_back(inbox, options.retry)
         return _remove(inbox, options.remove) if options.remove else _show(inbox)
     except Away as error:
         print(f"the inbox cannot be reached ({error})", file=sys.stderr)
@@ -52,6 +57,35 @@ def _remove(inbox: Mailbox, numbers: list[int]) -> int:
     return 1 if unknown else 0
 
 
+def _give_back(inbox: Mailbox, numbers: list[int]) -> int:
+    rules = inbox.rules() or Rules(token_digests=[])
+    dead = dict(inbox.dead_letters())
+    is_all = True
+    for number in numbers:
+        why = _why_not(inbox, rules, number, dead[number]) if number in dead else "there is no such dead letter"
+        if why:
+            print(f"{number} is not given back: {why}", file=sys.stderr)
+            is_all = False
+    return 0 if is_all else 1
+
+
+def _why_not(inbox: Mailbox, rules: Rules, number: int, dead: DeadLetter) -> str:
+    """Give a dead letter back to those that wait; gives why it stays where it is, nothing where it does not."""
+    if not ROUTE.fullmatch(dead.route):
+        return f"{dead.route!r} is no name of a route"
+    try:
+        # Received now: counted from when it first came, it could start a second run within a cooldown.
+        letter = kept(decode(dead.body), dead.route, dead.body, rules.of(dead.route).cooldown_s)
+    except (Malformed, Unknown) as error:
+        return str(error)
+    if isinstance(letter, DeadLetter):
+        return letter.reason
+    try:
+        return "" if inbox.give_back(number, letter).result() else "it is gone"
+    except TooLong as error:
+        return str(error)
+
+
 def _clock(moment: float) -> str:
     return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
@@ -62,7 +96,15 @@ def _options() -> argparse.Namespace:
         "--inbox", default="videodb-alerts.sqlite", help="the file (videodb-alerts.sqlite), or the URL of the queue"
     )
     parser.add_argument("--dead-letters", metavar="URL", help="the queue of the dead letters, where the inbox is one")
-    parser.add_argument("--remove", type=int, nargs="+", metavar="NUMBER", help="remove these dead letters")
+    chosen = parser.add_mutually_exclusive_group()
+    chosen.add_argument(
+        "--retry",
+        type=int,
+        nargs="+",
+        metavar="NUMBER",
+        help="read these dead letters again, and give back to the inbox what can be read",
+    )
+    chosen.add_argument("--remove", type=int, nargs="+", metavar="NUMBER", help="remove these dead letters")
     return parser.parse_args()
 
 

@@ -130,6 +130,10 @@ class Mailbox(Protocol):
         """Remove one of them; gives whether there was such a one."""
         ...
 
+    def give_back(self, seq: int, letter: Letter) -> "Future[bool]":
+        """Keep a letter that was made of a dead one, and then remove that; gives whether there was such a one."""
+        ...
+
     def keep_rules(self, rules: Rules) -> None:
         """Take note of what is gone by from now on."""
         ...

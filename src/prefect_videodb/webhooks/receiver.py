@@ -9,10 +9,13 @@ import json
 import logging
 import re
 import time
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import quote
 
+from prefect_videodb.redact import BLOT
 from prefect_videodb.webhooks.alert import Alert, identity
 from prefect_videodb.webhooks.decode import LifecycleEvent, Malformed, Unknown, decode
 from prefect_videodb.webhooks.lifecycle import identity_of_stage
@@ -29,6 +32,8 @@ ROUTE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 RUN = re.compile(r"[0-9a-f-]{36}")
 _ADDRESS = re.compile(rf"/{PATH}/(?P<route>{ROUTE.pattern})/(?P<token>[^/]{{1,256}})(/(?P<run>{RUN.pattern}))?")
 _HEALTH = re.compile(r"/healthz(/(?P<token>[^/]{1,256}))?")
+# All that may be a token, right or wrong, wherever the application is mounted.
+_MAY_BE_TOKEN = re.compile(rf"(/{PATH}/[^/]*/|/healthz/).+", re.DOTALL)
 # The longest alert ever seen had a few thousand bytes.
 _LONGEST_BODY = 256 * 1024
 _BODY_WITHIN_S = 10.0
@@ -36,6 +41,9 @@ _LARGEST = 2**53
 # Prefect refuses parameters of more than 524,288 bytes; others stand beside the alert.
 _LONGEST_TOLD = 256 * 1024
 _LONGEST_VALUE = 16 * 1024
+_MOST_BUCKETS = 1000
+# What Prefect does not take as it is in a parameter: its server fills in templates and variables, or looks for a block.
+_MEANT_FOR_PREFECT = re.compile(r"(__prefect_kind|\$ref)_*")
 _LATER = {"retry-after": "5"}
 logger = logging.getLogger(__name__)
 
@@ -82,7 +90,7 @@ class Receiver:
         self._inbox = inbox
         self._rules = rules
         self._on_letter = on_letter
-        self._buckets: dict[str, _Bucket] = {}
+        self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
         self._waker = Waker()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -90,9 +98,10 @@ class Receiver:
         if scope["type"] == "lifespan":
             await _live(receive, send)
             return
+        path = scope["path"].removeprefix(scope.get("root_path") or "")
+        _blot(scope)
         if scope["type"] != "http":
             return
-        path = scope["path"].removeprefix(scope.get("root_path") or "")
         try:
             if (asked := _HEALTH.fullmatch(path)) and scope["method"] in {"GET", "HEAD"}:
                 await _answer(send, 200, await self._health(asked["token"]))
@@ -133,7 +142,8 @@ class Receiver:
             raise Refused(405, "POST an alert", {"allow": "POST"})
         route = found["route"]
         self._within_rate(route, rules)
-        body = await _body(scope, receive)
+        # Who echoes the address that it was given must not spread it.
+        body = without_token(await _body(scope, receive), found["token"])
         try:
             told = decode(body)
         except Malformed as error:
@@ -146,9 +156,11 @@ class Receiver:
 
     def _within_rate(self, route: str, rules: Rules) -> None:
         per_minute = rules.of(route).per_minute
+        wait_s = self._buckets.setdefault(route, _Bucket(float(per_minute))).take(per_minute)
+        self._buckets.move_to_end(route)
         # The name stands behind a valid token, and still there must not be as many buckets as there are names.
-        key = route if route in rules.routes else ""
-        wait_s = self._buckets.setdefault(key, _Bucket(float(per_minute))).take(per_minute)
+        if len(self._buckets) > _MOST_BUCKETS:
+            self._buckets.popitem(last=False)
         if wait_s:
             raise Refused(429, "too many alerts", {"retry-after": str(int(wait_s) + 1)})
 
@@ -180,19 +192,34 @@ def letter_of(told: Alert | LifecycleEvent, route: str, body: bytes, cooldown_s:
     return Letter(identity_of_stage(told, route), route, "lifecycle", kept, body)
 
 
+def without_token(body: bytes, token: str) -> bytes:
+    """Blot a token out of what was posted, in whatever way that is written."""
+    for encoding in ("utf-8", "utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"):
+        if (found := token.encode(encoding, "replace")) in body:
+            body = body.replace(found, BLOT.encode(encoding))
+    return body
+
+
 def storable(value: Any) -> Any:
-    """Make of what came what every database can hold: no half characters, no NUL, no number of a thousand digits."""
+    """Make of what came what every database can hold: no half characters, no NUL, no number of a thousand digits.
+
+    And what Prefect takes for what it says: a key that means something to Prefect gets another name.
+    """
     if isinstance(value, str):
         # What can be printed holds none of it, and to ask costs next to nothing.
         is_sure = value.isprintable()
         return value if is_sure else value.encode("utf-8", "replace").decode().replace("\x00", "\ufffd")
     if isinstance(value, dict):
-        return {storable(str(key)): storable(inner) for key, inner in value.items()}
+        return {_key(storable(str(key))): storable(inner) for key, inner in value.items()}
     if isinstance(value, list):
         return [storable(inner) for inner in value]
     if isinstance(value, int) and abs(value) > _LARGEST:
         return float(value) if abs(value) < _LARGEST**4 else str(value)
     return value
+
+
+def _key(key: str) -> str:
+    return f"{key}_" if _MEANT_FOR_PREFECT.fullmatch(key) else key
 
 
 def shortened(told: dict[str, Any]) -> dict[str, Any]:
@@ -211,6 +238,14 @@ def shortened(told: dict[str, Any]) -> dict[str, Any]:
 def _cut(value: Any) -> Any:
     written = value if isinstance(value, str) else json.dumps(value)
     return value if len(json.dumps(written)) <= _LONGEST_VALUE else written[: _LONGEST_VALUE // 12] + " …"
+
+
+def _blot(scope: Scope) -> None:
+    """Blot tokens out of the path, in place: whoever writes an access log reads it out of the same scope."""
+    path = _MAY_BE_TOKEN.sub(rf"\g<1>{BLOT}", scope["path"])
+    if path != scope["path"]:
+        scope["path"] = path
+        scope["raw_path"] = quote(path).encode()
 
 
 class _Gone(Exception):

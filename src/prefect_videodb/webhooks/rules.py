@@ -26,7 +26,7 @@ class AlertRoute(BaseModel):
         description="At most one run in so many seconds; alerts that come meanwhile are attached to it.",
     )
     per_minute: int = Field(
-        default=6000,
+        default=60_000,
         ge=1,
         title="Most alerts per minute",
         description="More are refused with 429, so that VideoDB sends them later.",

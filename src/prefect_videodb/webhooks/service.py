@@ -29,6 +29,10 @@ Part = Literal["receiver", "dispatcher"]
 
 _HEAD_WITHIN_S = 10.0
 _END_WITHIN_S = 10
+_SPARE_S = 2
+# No sender needs more; httptools itself, which reads heads where it is installed, has no limit.
+_LONGEST_HEAD = 64 * 1024
+_TOO_LONG = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 logger = logging.getLogger(__name__)
 
 
@@ -86,7 +90,14 @@ class Service:
         await asyncio.wait([*parts, asyncio.create_task(ended.wait())], return_when=asyncio.FIRST_COMPLETED)
         ended.set()
         dispatcher.wake()
-        await asyncio.gather(*parts)
+        # What hangs at Prefect is cut off: what is not done waits in the inbox. A listener gives up by itself, before.
+        _, hanging = await asyncio.wait(parts, timeout=_END_WITHIN_S + _SPARE_S)
+        for part in hanging:
+            part.cancel()
+        await asyncio.wait(parts)
+        for part in parts:
+            if not part.cancelled():
+                part.result()
 
     async def _listen(self, receiver: Receiver, ended: asyncio.Event) -> None:
         sock = _bound(self.host, self.port, shared=self.shares_port)
@@ -119,16 +130,33 @@ class _Server(uvicorn.Server):
 
 
 class _Impatient(HttpProtocol):
-    """Close a connection on which no whole head of a request comes in time: uvicorn itself would wait for ever."""
+    """Close a connection on which no whole head of a request comes in time, or an endless one: uvicorn would go on."""
 
     _timer: asyncio.TimerHandle | None = None
+    _of_head = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._wait_for_head()
 
     def data_received(self, data: bytes) -> None:
+        while data and not self.transport.is_closing():
+            most = len(data) if self._is_in_body() else _LONGEST_HEAD + 1 - self._of_head
+            self._take(data[:most])
+            data = data[most:]
+
+    def _take(self, data: bytes) -> None:
+        request = self.cycle
+        if not self._is_in_body():
+            self._of_head += len(data)
         super().data_received(data)
+        if self.cycle is not request:
+            self._of_head = 0
+        elif self._of_head > _LONGEST_HEAD and not self.transport.is_closing():
+            if not self._is_answering():  # else it would stand in the middle of an answer
+                self.transport.write(_TOO_LONG)
+            self.transport.close()
+            return
         if not self._is_answering():
             if self._timer is None:
                 self._wait_for_head()
@@ -148,6 +176,9 @@ class _Impatient(HttpProtocol):
         self._timer = None
         if not self._is_answering():
             self.transport.close()
+
+    def _is_in_body(self) -> bool:
+        return self._is_answering() and self.cycle.more_body
 
     def _is_answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete

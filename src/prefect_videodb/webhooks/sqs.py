@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
+from uuid import uuid4
 
 from prefect_videodb.webhooks.dead_queue import DeadQueue
 from prefect_videodb.webhooks.hand import Hand
@@ -153,6 +154,12 @@ class SqsInbox:
     def remove_dead_letter(self, seq: int) -> "Future[bool]":
         """Remove one of them; gives whether there was such a one."""
         return self._workers.submit(self._dead.remove, seq)
+
+    def give_back(self, seq: int, letter: Letter) -> "Future[bool]":
+        """Send a letter that was made of a dead one, and then remove that; gives whether there was such a one."""
+        # SQS drops what it had within five minutes: under the id that it had before, the letter could be lost.
+        entry = entry_of(letter) | {"MessageDeduplicationId": uuid4().hex}
+        return self._workers.submit(self._dead.remove, seq, lambda: self._sender.put(entry).result())
 
     # --- rules --------------------------------------------------------------------------------------------------------
 
