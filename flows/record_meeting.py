@@ -18,7 +18,7 @@ from prefect_videodb.errors import SourceError
 from prefect_videodb.precedence import give_way, hurry, rest, stand_aside
 from prefect_videodb.punctual import due_or_now, punctual, wait_for_due
 from prefect_videodb.recording.archive import archive_videos
-from prefect_videodb.recording.crashes import goes_on, will_go_on
+from prefect_videodb.recording.crashes import Fate, goes_on, will_go_on
 from prefect_videodb.recording.endings import is_exported_when_cancelled, request_export
 from prefect_videodb.recording.inputs import (
     LONGEST,
@@ -100,8 +100,8 @@ def stop_what_is_left(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]
 
 
 def go_on_or_stop(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
-    """Schedule a run whose process died again, or stop its stream when that cannot be."""
-    if not goes_on(flow_run.id):
+    """Schedule a run whose process died again, or stop its stream when it may not go on."""
+    if goes_on(flow_run.id) is Fate.IS_OVER:
         stop_what_is_left(flow, flow_run, state)
 
 

@@ -15,7 +15,7 @@ from pydantic import AwareDatetime, BeforeValidator, Field
 from prefect_videodb._logging import get_logger
 from prefect_videodb.blocks import AlertWebhook, RTStreamSource, VideoDBCredentials
 from prefect_videodb.errors import ConfigurationError
-from prefect_videodb.recording.crashes import goes_on
+from prefect_videodb.recording.crashes import Fate, goes_on
 from prefect_videodb.recording.inputs import (
     can_be_loaded,
     load_credentials,
@@ -68,8 +68,8 @@ def _stream_of(flow_run: FlowRun) -> str | None:
 
 
 def go_on_or_clear(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
-    """Schedule a run whose process died again, or stop what belongs to it when that cannot be."""
-    if not goes_on(flow_run.id):
+    """Schedule a run whose process died again, or stop what belongs to it when it may not go on."""
+    if goes_on(flow_run.id) is Fate.IS_OVER:
         clear_what_is_left(flow, flow_run, state)
 
 
