@@ -35,6 +35,7 @@ from prefect_videodb.recording.orphans import RECORD_MEETING
 from prefect_videodb.recording.ownership import (
     Custody,
     find_streams_of,
+    server_in,
     stop_streams_of,
     stopping,
     stream_name,
@@ -43,6 +44,7 @@ from prefect_videodb.recording.ownership import (
 from prefect_videodb.recording.parking import is_begun_for, is_worth_parking, park, show
 from prefect_videodb.recording.parts import began_last, earlier_parts, gaps, remember_part
 from prefect_videodb.recording.report import publish
+from prefect_videodb.recording.servers import SERVER, server_of_run
 from prefect_videodb.recording.shots import as_shots, clip_parts, hits, in_order_of_time
 from prefect_videodb.recording.steps import Steps
 from prefect_videodb.recording.stream import (
@@ -200,7 +202,7 @@ def _connect(run: _Run, plan: Plan, custody: Custody) -> str:
     with run.steps.step("connect"):
         _keep_window(run, plan, began)
         custody.may_run = True
-        name = stream_name(plan.title, run.id)
+        name = stream_name(plan.title, run.id, run.memory.recall(SERVER))
         stream = ensure_rtstream(run.account, run.source, name, run.options.collection_id)
         custody.was_seen = True
     give_way()
@@ -216,7 +218,8 @@ def _prepare(run: _Run, plan: Plan) -> None:
     plan.window(due)  # a meeting that is over is refused before anything is billed
     if run.options.archive:
         load_archive(run.options.archive)  # so is an archive that is not there
-    run.memory.remember(asked_at=due.isoformat())
+    server = server_of_run(run.memory, has_begun=run.memory.recall("asked_at") is not None)
+    run.memory.remember(**{SERVER: server or ""}, asked_at=due.isoformat())
     wait_for_due(due)
     if run.options.most_streams:
         wait_for_room(run.account, run.options.most_streams, run.options.start_timeout_s)
@@ -237,6 +240,8 @@ def _began_earlier(run: _Run) -> datetime | None:
     made = streams_of(run.account, run.id)
     if not made:
         return None
+    if run.memory.recall(SERVER) is None:  # it is found by its whole name where its run must not make another
+        run.memory.remember(**{SERVER: server_in(made[0].name) or ""})
     return as_moment(run.memory.recall("asked_at") or made[0].created_at) or datetime.now(UTC)
 
 
