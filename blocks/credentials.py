@@ -56,6 +56,10 @@ class VideoDBCredentials(Block):
         """Tell whether there is a key, here or in the environment."""
         return bool(self._key_if_any())
 
+    def is_same_account(self, other: "VideoDBCredentials") -> bool:
+        """Tell whether another block leads to the same account: the same key, at the same place."""
+        return self._place() == other._place()  # noqa: SLF001 - of the same class
+
     def get_client(self) -> Client:
         """Give a client for this account; close it, or use it as a context manager.
 
@@ -71,6 +75,9 @@ class VideoDBCredentials(Block):
             ConfigurationError: there is no key, or the base URL cannot be.
         """
         return AsyncClient(api_key=self._key(), base_url=self.base_url, timeout_s=self.timeout_s)
+
+    def _place(self) -> tuple[str, str]:
+        return self._key_if_any(), self.base_url.rstrip("/")
 
     def _key(self) -> SecretStr:
         key = self._key_if_any()

@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 
 from prefect import Flow, flow
-from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.runtime import flow_run as this_run
 from pydantic import BeforeValidator, Field
@@ -15,10 +14,10 @@ from prefect_videodb.blocks import VideoDBCredentials
 from prefect_videodb.errors import InvalidRequest, NotFound, VideoDBError
 from prefect_videodb.following.archive import archive_clip
 from prefect_videodb.following.clip import clip_of
-from prefect_videodb.following.models import FOLLOW_UP_ALERT, FollowUp, FollowUpOptions, Line
+from prefect_videodb.following.models import AWAITING_CLIP, FOLLOW_UP_ALERT, FollowUp, FollowUpOptions, Line
 from prefect_videodb.following.notifying import NotNotified, body, key, notify, subject
 from prefect_videodb.following.report import publish
-from prefect_videodb.recording.crashes import go_on, may_go_on
+from prefect_videodb.recording.crashes import Fate, goes_on
 from prefect_videodb.recording.inputs import load_credentials, no_inline_block
 from prefect_videodb.recording.memory import Memory
 from prefect_videodb.recording.models import Links, Window
@@ -33,8 +32,6 @@ from prefect_videodb.tasks import (
 )
 from prefect_videodb.webhooks.alert import Alert, moment
 
-# What the UI shows while a follow-up is parked.
-AWAITING = "AwaitingClip"
 _MOST_INDEXES = 10
 _PAGE = 1000
 _T = TypeVar("_T")
@@ -48,12 +45,8 @@ def _run_name() -> str:
 
 def go_on_after_a_crash(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
     """Schedule a run whose process died again: an alert is not lost with it."""
-    with get_client(sync_client=True) as client:
-        run = client.read_flow_run(flow_run.id)
-        if may_go_on(run):
-            go_on(client, run, AWAITING)
-        else:
-            get_logger().error("%s %s too often: its alert is not followed up", flow.name, state.name)
+    if goes_on(flow_run.id, AWAITING_CLIP) is Fate.IS_OVER:
+        get_logger().error("%s %s and does not go on: its alert is not followed up", flow.name, state.name)
 
 
 @flow(name=FOLLOW_UP_ALERT, persist_result=True, flow_run_name=_run_name, on_crashed=[go_on_after_a_crash])
@@ -125,7 +118,7 @@ def _follow_up(
 def _wait(until: datetime, memory: Memory, *, hold_process: bool) -> None:
     """Wait until the clip can be complete: without a process, where a worker begins another and it is worth it."""
     message = f"The clip can be complete at {clock(until)}"
-    wait_until(until, memory, str(this_run.get_id()), message, AWAITING, hold_process=hold_process)
+    wait_until(until, memory, str(this_run.get_id()), message, AWAITING_CLIP, hold_process=hold_process)
 
 
 def _gather(follow_up: FollowUp, account: VideoDBCredentials, options: FollowUpOptions) -> None:

@@ -19,7 +19,7 @@ from prefect_videodb.errors import SourceError
 from prefect_videodb.precedence import give_way, hurry, rest, stand_aside
 from prefect_videodb.punctual import due_or_now, punctual, wait_for_due
 from prefect_videodb.recording.archive import archive_videos
-from prefect_videodb.recording.crashes import goes_on, will_go_on
+from prefect_videodb.recording.crashes import Fate, goes_on, will_go_on
 from prefect_videodb.recording.endings import is_exported_when_cancelled, request_export
 from prefect_videodb.recording.inputs import (
     LONGEST,
@@ -44,6 +44,7 @@ from prefect_videodb.recording.ownership import (
 from prefect_videodb.recording.parking import is_begun_for, is_worth_parking, park, show
 from prefect_videodb.recording.parts import began_last, earlier_parts, gaps, remember_part
 from prefect_videodb.recording.report import publish
+from prefect_videodb.recording.servers import SERVER, server_of_run
 from prefect_videodb.recording.shots import as_shots, clip_parts, hits, in_order_of_time
 from prefect_videodb.recording.steps import Steps
 from prefect_videodb.recording.stream import (
@@ -101,8 +102,8 @@ def stop_what_is_left(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]
 
 
 def go_on_or_stop(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
-    """Schedule a run whose process died again, or stop its stream when that cannot be."""
-    if not goes_on(flow_run.id):
+    """Schedule a run whose process died again, or stop its stream when it may not go on."""
+    if goes_on(flow_run.id) is Fate.IS_OVER:
         stop_what_is_left(flow, flow_run, state)
 
 
@@ -203,7 +204,7 @@ def _connect(run: _Run, plan: Plan, custody: Custody) -> str:
             _keep_window(run, plan, as_moment(run.memory.recall("asked_at") or made.created_at) or datetime.now(UTC))
         custody.may_run = True
         # Whatever the meeting was called when it was made: somebody may have renamed the source since.
-        name = made.name if made and made.name else stream_name(plan.title, run.id)
+        name = made.name if made and made.name else stream_name(plan.title, run.id, run.memory.recall(SERVER))
         stream = ensure_rtstream(run.account, run.source, name, run.options.collection_id)
         custody.was_seen = True
     give_way()
@@ -219,7 +220,8 @@ def _prepare(run: _Run, plan: Plan) -> None:
     plan.window(due)  # a meeting that is over is refused before anything is billed
     if run.options.archive:
         load_archive(run.options.archive)  # so is an archive that is not there
-    run.memory.remember(asked_at=due.isoformat())
+    server = server_of_run(run.memory, has_begun=run.memory.recall("asked_at") is not None)
+    run.memory.remember(**{SERVER: server or ""}, asked_at=due.isoformat())
     wait_for_due(due)
     if run.options.most_streams:
         wait_for_room(run.account, run.options.most_streams, run.options.start_timeout_s)

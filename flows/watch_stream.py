@@ -15,7 +15,7 @@ from pydantic import AwareDatetime, BeforeValidator, Field
 from prefect_videodb._logging import get_logger
 from prefect_videodb.blocks import AlertWebhook, RTStreamSource, VideoDBCredentials
 from prefect_videodb.errors import ConfigurationError
-from prefect_videodb.recording.crashes import goes_on
+from prefect_videodb.recording.crashes import Fate, goes_on
 from prefect_videodb.recording.inputs import (
     can_be_loaded,
     load_credentials,
@@ -27,6 +27,7 @@ from prefect_videodb.recording.memory import Memory, label, remembered
 from prefect_videodb.recording.models import Window
 from prefect_videodb.recording.ownership import Custody, stop_streams_of, stopping, stream_name
 from prefect_videodb.recording.parking import wait_until
+from prefect_videodb.recording.servers import SERVER, server_of_run
 from prefect_videodb.recording.text import clock, one_line
 from prefect_videodb.tasks import ensure_rtstream, get_rtstream, stop_rtstream
 from prefect_videodb.tasks.streams import STOPPED
@@ -68,8 +69,8 @@ def _stream_of(flow_run: FlowRun) -> str | None:
 
 
 def go_on_or_clear(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
-    """Schedule a run whose process died again, or stop what belongs to it when that cannot be."""
-    if not goes_on(flow_run.id):
+    """Schedule a run whose process died again, or stop what belongs to it when it may not go on."""
+    if goes_on(flow_run.id) is Fate.IS_OVER:
         clear_what_is_left(flow, flow_run, state)
 
 
@@ -125,11 +126,14 @@ def watch_stream(
     run_id = str(this_run.get_id())
     alerts = load_webhook(webhook)
     found = None if source is None else load_source(source)
-    wanted = [
-        Wanted(watch, index_name(watch, run_id), alerts.callback_url(watch.route, UUID(run_id))) for watch in watches
-    ]
     with Memory.of(run_id) as memory:
-        run = WatchRun(run_id, account, found, wanted, timedelta(minutes=look_every_minutes), options, memory)
+        server = server_of_run(memory, has_begun=memory.recall("watch_start") is not None)
+        wanted = [
+            Wanted(watch, index_name(watch, run_id, server), alerts.callback_url(watch.route, UUID(run_id)))
+            for watch in watches
+        ]
+        every = timedelta(minutes=look_every_minutes)
+        run = WatchRun(run_id, server, account, found, wanted, every, options, memory)
         return _watch(run, name, rtstream_id, end_time)
 
 
@@ -174,7 +178,8 @@ def _begin(
             custody.was_seen = True
             place.rtstream_id = known
         else:
-            stream = ensure_rtstream(run.account, run.source, stream_name(title, run.id), run.options.collection_id)
+            called = stream_name(title, run.id, run.server)
+            stream = ensure_rtstream(run.account, run.source, called, run.options.collection_id)
             custody.was_seen = True
             place.rtstream_id = stream.id
             run.memory.remember(rtstream_id=stream.id)
@@ -201,7 +206,7 @@ def _write_down(run: WatchRun, start: datetime, end_time: datetime | None) -> No
     Raises:
         httpx.HTTPError, PrefectException: Prefect is away, so nothing can be watched yet.
     """
-    labels = label(**{KIND: WATCH, "watch_start": start.isoformat()})
+    labels = label(**{KIND: WATCH, SERVER: run.server or "", "watch_start": start.isoformat()})
     run.memory.prefect.update_flow_run_labels(UUID(run.id), labels)
     if end_time:
         run.memory.remember_window(Window(start=start, end=end_time.astimezone(UTC)))

@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.actions import DeploymentUpdate, WorkPoolCreate
 from prefect.client.schemas.objects import FlowRun
 from prefect.deployments import run_deployment
 from prefect.states import Scheduled
@@ -93,12 +93,15 @@ class Account:
     def stop_all(self) -> None:
         for stream in self.streams(""):
             if stream["status"] != "stopped":
-                httpx.patch(
-                    f"{self.base_url}/rtstream/{stream['id']}/status",
-                    json={"action": "stop"},
-                    headers={"x-access-token": KEY},
-                    timeout=30.0,
-                ).raise_for_status()
+                self.stop(stream["id"])
+
+    def stop(self, rtstream_id: str) -> None:
+        httpx.patch(
+            f"{self.base_url}/rtstream/{rtstream_id}/status",
+            json={"action": "stop"},
+            headers={"x-access-token": KEY},
+            timeout=30.0,
+        ).raise_for_status()
 
 
 @pytest.fixture
@@ -129,6 +132,13 @@ def deploy(prefect_url: str) -> str:
             with stopped(start("prefect", *command, log=log, environment=environment)) as process:
                 assert process.wait(240) == 0, log.read_text()
     return "record-meeting/record-meeting"
+
+
+def look_after_only(credentials: str | None) -> None:
+    """Let the deployment that looks after streams look at one account; at all of them when None."""
+    with get_client(sync_client=True) as client:
+        found = client.read_deployment_by_name("stop-orphaned-streams/stop-orphaned-streams")
+        client.update_deployment(found.id, DeploymentUpdate(parameters={"credentials": credentials}))
 
 
 def pool_in_process() -> str:

@@ -28,7 +28,7 @@ from pydantic import SecretStr
 from prefect_videodb.blocks import RTStreamSource, VideoDBCredentials
 from prefect_videodb.local_server import LocalServer
 from prefect_videodb.recording.models import MeetingRecording
-from tests.flows.conftest import KEY, Account, Run
+from tests.flows.conftest import KEY, Account, Run, look_after_only
 from tests.support.faulty_proxy import FaultyProxy, Rule
 from tests.support.kill_points import Point, named, points
 from tests.support.processes import Process, stopped, wait_for
@@ -92,9 +92,12 @@ class Matrix:
 def matrix(service: Service, prefect_api: str, deployed: str, tmp_path: Path) -> Iterator[Matrix]:
     RTStreamSource(url=SecretStr(service.server.sample_url), name="Sample meeting").save("matrix-room", overwrite=True)
     block = VideoDBCredentials(api_key=SecretStr(KEY), base_url=service.server.base_url)
-    block.save("default", overwrite=True)  # of the flow that looks after streams
+    block.save("default", overwrite=True)
+    # Its requests through a run's own network would be taken for the run's.
+    look_after_only("default")
     account = Account(block, service.server.base_url)
     yield Matrix(service, account, prefect_api, deployed, tmp_path)
+    look_after_only(None)
     account.stop_all()
 
 

@@ -193,11 +193,11 @@ def test_what_nobody_looks_after_is_stopped_and_everything_else_is_left_alone(ac
     with get_client(sync_client=True) as client:
         client.delete_flow_run(deleted.id)
 
-    reports = {report.flow_run_id: report for report in stop_orphaned_streams(dry_run=True)}
+    reports = {report.flow_run_id: report for report in stop_orphaned_streams("default", dry_run=True)}
     assert reports[str(deleted.id)].verdict is Verdict.STOP
     assert connected(account, deleted)
 
-    reports = {report.flow_run_id: report for report in stop_orphaned_streams(cost_per_minute=2.0)}
+    reports = {report.flow_run_id: report for report in stop_orphaned_streams("default", cost_per_minute=2.0)}
     assert reports[str(alive.id)].verdict is Verdict.RECORDING
     assert reports[str(alive.id)].until is not None
     assert reports[str(alive.id)].cost is not None
@@ -207,7 +207,9 @@ def test_what_nobody_looks_after_is_stopped_and_everything_else_is_left_alone(ac
     the_one_stopped_stream(account, deleted)
     assert [s["status"] for s in account.streams("Not ours") if s["id"] == foreign] == ["connected"]
     # Once more: there is nothing left to do.
-    assert [report.verdict for report in stop_orphaned_streams() if report.flow_run_id == str(deleted.id)] == []
+    assert [
+        report.verdict for report in stop_orphaned_streams("default") if report.flow_run_id == str(deleted.id)
+    ] == []
 
 
 def test_a_parked_recording_whose_stream_was_stopped_is_woken(account: Account, deployed: str) -> None:
@@ -215,7 +217,7 @@ def test_a_parked_recording_whose_stream_was_stopped_is_woken(account: Account, 
     park(run)
     wait_for("something is recorded", lambda: account.has_recorded(run))
     account.stop_all()
-    stop_orphaned_streams()
+    stop_orphaned_streams("default")
     recording = result_of(run.finish())
     assert recording.ended_early
     the_one_stopped_stream(account, run)

@@ -192,7 +192,7 @@ def test_what_stopped_is_started_again_and_told(account: Account, deployed: str,
     assert "connected again" in report(run)
     assert "is stopped" in run.logs()
     cancel(run)
-    stop_orphaned_streams()
+    stop_orphaned_streams("default")
     nothing_is_left(account, service, run)
 
 
@@ -222,7 +222,7 @@ def test_a_watch_killed_while_it_makes_something_makes_it_once(
     everything_is_there_once(service, the_stream(account, run), said=unheard_of["label"])
     with get_client(sync_client=True) as client:
         client.delete_flow_run(run.id)
-    stop_orphaned_streams()
+    stop_orphaned_streams("default")
     nothing_is_left(account, service, run)
 
 
@@ -240,7 +240,7 @@ def test_a_new_token_takes_the_place_of_the_old(
     assert "another-" not in urls["disabled"]
     assert TOKEN not in str(run.artifacts()) + run.logs()
     cancel(run)
-    stop_orphaned_streams()
+    stop_orphaned_streams("default")
 
 
 def test_an_adopted_stream_is_left_as_it_was(account: Account, deployed: str, service: Service) -> None:
@@ -253,7 +253,7 @@ def test_an_adopted_stream_is_left_as_it_was(account: Account, deployed: str, se
     look_once(cancelled)
     assert len(service.indexes(rtstream_id)) == 2
     cancel(cancelled)
-    stop_orphaned_streams()
+    stop_orphaned_streams("default")
     assert sorted(index["status"] for index in service.indexes(rtstream_id)) == ["running", "stopped"]
     assert [stream["status"] for stream in account.streams("Somebody's camera")] == ["connected"]
     service.stop(rtstream_id)
@@ -344,7 +344,7 @@ def test_a_service_that_is_away_for_a_while_ends_no_watch(
     look_now(run)
     assert "is in order again" in report(run)
     cancel(run)
-    stop_orphaned_streams()
+    stop_orphaned_streams("default")
     nothing_is_left(account, service, run)
 
 

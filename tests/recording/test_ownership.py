@@ -5,14 +5,29 @@ from uuid import UUID, uuid4
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefect_videodb.recording.ownership import owner, stream_name
+from prefect_videodb.recording.ownership import is_elsewhere, owner, server_in, stream_name
 
 RUN = UUID("01234567-89ab-4cde-8f01-23456789abcd")
 
 
-@given(st.text(max_size=300))
-def test_the_owner_is_read_back_whatever_the_title(title: str) -> None:
-    assert owner(stream_name(title, str(RUN))) == RUN
+SERVER, ANOTHER = "0123456789ab", "ba9876543210"
+
+
+@given(st.text(max_size=300), st.sampled_from([None, "", SERVER]))
+def test_the_owner_is_read_back_whatever_the_title(title: str, server: str | None) -> None:
+    name = stream_name(title, str(RUN), server)
+    assert owner(name) == RUN
+    assert server_in(name) == (server or None)
+    assert str(RUN) in name  # by which streams are asked for
+    assert len(name) <= 200
+
+
+def test_only_a_stream_that_names_another_server_is_elsewhere() -> None:
+    assert is_elsewhere(stream_name("x", str(RUN), ANOTHER), SERVER)
+    assert is_elsewhere(stream_name("x", str(RUN), ANOTHER), None)  # who we are is not known
+    assert not is_elsewhere(stream_name("x", str(RUN), SERVER), SERVER)
+    assert not is_elsewhere(stream_name("x", str(RUN)), SERVER)
+    assert not is_elsewhere("Not ours", SERVER)
 
 
 @given(st.text())

@@ -9,6 +9,8 @@ from prefect_videodb.recording.models import Links, Window
 
 # The flow's name at Prefect.
 FOLLOW_UP_ALERT = "follow-up-alert"
+# What the UI shows while a follow-up is parked, or until one whose process died is executed again.
+AWAITING_CLIP = "AwaitingClip"
 
 
 class FollowUpOptions(BaseModel):

@@ -56,7 +56,8 @@ def set_recording_end(flow_run_id: UUID, end_time: datetime | None = None) -> Wi
             raise ConfigurationError(f"a recording lasts at most {LONGEST}")
         # Written down first: whoever executes the run from now on reads it.
         client.update_flow_run_labels(run.id, label(window_end=end.isoformat()))
-        if is_parked(run):
+        # One that a worker has taken meanwhile would be executed twice.
+        if is_parked(client.read_flow_run(run.id)):
             schedule(client, run.id, wake_at(end), f"Recording until {clock(end)}")
     get_logger().info("%s records until %s", run.name, clock(end))
     return Window(start=window.start, end=end)

@@ -1,22 +1,35 @@
 """A recording whose process died goes on, unless it died too often."""
 
+import time
 from datetime import UTC, datetime, timedelta
+from enum import Enum
 from uuid import UUID
 
 import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun
-from prefect.exceptions import PrefectException
+from prefect.exceptions import ObjectNotFound, PrefectException
 
 from prefect_videodb._logging import get_logger
 from prefect_videodb.recording.memory import Memory, label, remembered
-from prefect_videodb.recording.parking import PARKED, schedule
+from prefect_videodb.recording.overtaking import read_unchanged, schedule_unchanged
+from prefect_videodb.recording.parking import PARKED
 from prefect_videodb.watching.life import WATCHING, is_watch
 
 # What kills a recording so often will kill it again; then its stream is stopped.
 MOST_CRASHES = 5
 # What killed it may still be there, a machine out of memory for one.
 _PAUSE = timedelta(seconds=5)
+# How long is waited before Prefect is asked once more, each time. It may be about to end, so not for long.
+_ASK_AGAIN_AFTER_S = (1.0, 3.0, 6.0)
+
+
+class Fate(Enum):
+    """What becomes of a run whose process died."""
+
+    GOES_ON = "it is scheduled again, or somebody else has done so"
+    IS_OVER = "it may not go on, or there is no such run any more"
+    UNKNOWN = "Prefect could not be asked"
 
 
 def crashes(run: FlowRun) -> int:
@@ -43,29 +56,59 @@ def will_go_on(memory: Memory) -> bool:
     return run.state is not None and run.state.is_running() and may_go_on(run)
 
 
-def goes_on(flow_run_id: UUID, name: str | None = None) -> bool:
-    """Schedule a run whose process died again, and say whether that could be done. `name` is its state's meanwhile."""
-    try:
-        with get_client(sync_client=True) as client:
-            run = client.read_flow_run(flow_run_id)
-            if may_go_on(run):
-                go_on(client, run, name)
-                return True
-    except (PrefectException, httpx.HTTPError, RuntimeError) as error:
-        get_logger().warning("Run %s cannot go on: %s", flow_run_id, error)
-    return False
+def goes_on(flow_run_id: UUID, name: str | None = None) -> Fate:
+    """Schedule a run whose process died again, and tell what becomes of it. `name` is its state's meanwhile.
+
+    Where Prefect cannot be asked, not even after a while, the run is left to `stop_orphaned_streams`: what it records
+    is worth more than the minutes until then cost.
+    """
+    counted: int | None = None
+    for pause_s in (*_ASK_AGAIN_AFTER_S, None):
+        try:
+            with get_client(sync_client=True) as client:
+                run = client.read_flow_run(flow_run_id)
+                counted = crashes(run) if counted is None else counted  # a try that failed may have counted already
+                return _go_on_or_not(client, run, name, counted)
+        except ObjectNotFound:
+            return Fate.IS_OVER
+        except (PrefectException, httpx.HTTPError, RuntimeError) as error:
+            get_logger().warning("Run %s could not be scheduled again: %s", flow_run_id, error)
+        if pause_s is not None:
+            time.sleep(pause_s)
+    get_logger().error("Run %s is left to stop_orphaned_streams", flow_run_id)
+    return Fate.UNKNOWN
 
 
-def go_on(client: SyncPrefectClient, run: FlowRun, name: str | None = None) -> None:
-    """Schedule a crashed run again: it finds what it did, and goes on from there. `name` is its state's meanwhile.
+def _go_on_or_not(client: SyncPrefectClient, run: FlowRun, name: str | None, counted: int) -> Fate:
+    if run.state is None or not run.state.is_crashed():
+        # Nobody but who has scheduled it again makes it anything that has not ended.
+        is_over = run.state is None or run.state.is_final() or run.state.is_cancelling()
+        return Fate.IS_OVER if is_over else Fate.GOES_ON
+    if run.deployment_id is None or counted >= MOST_CRASHES:
+        return Fate.IS_OVER
+    go_on(client, run, name, counted)
+    return Fate.GOES_ON
+
+
+def go_on(client: SyncPrefectClient, run: FlowRun, name: str | None = None, counted: int | None = None) -> None:
+    """Schedule a run again that nobody executes: it finds what it did, and goes on from there.
+
+    Args:
+        client: Prefect.
+        run: as it was when somebody found that it should go on.
+        name: its state's meanwhile.
+        counted: how often it was put back before; read off the run when left out.
 
     Raises:
+        Overtaken: its state has changed since.
         RuntimeError: Prefect did not accept it.
         httpx.HTTPError, PrefectException: Prefect is away.
     """
+    run = read_unchanged(client, run)
+    this_one = (crashes(run) if counted is None else counted) + 1
     # Counted first: killed after this line, it is tried less often, never more.
-    client.update_flow_run_labels(run.id, label(crashes=str(crashes(run) + 1)))
-    told = f"Crashed, goes on (try {crashes(run) + 1} of {MOST_CRASHES})"
+    client.update_flow_run_labels(run.id, label(crashes=str(this_one)))
     again = datetime.now(UTC) + _PAUSE
     at = max(again, run.expected_start_time or again)  # it may have been begun before its time
-    schedule(client, run.id, at, told, name or (WATCHING if is_watch(remembered(run)) else PARKED))
+    told = f"Crashed, goes on (try {this_one} of {MOST_CRASHES})"
+    schedule_unchanged(client, run, at, told, name or (WATCHING if is_watch(remembered(run)) else PARKED))

@@ -125,7 +125,7 @@ class Memory:
     def _ask(self, method: Literal["GET", "PATCH", "POST"], path: Any, **body: Any) -> httpx.Response:
         """Ask once, for a few seconds: Prefect's client by itself would go on for minutes."""
         params = {"id": self._id} if "{id}" in path else None
-        with _asking_once():
+        with asking_once():
             answer = self.prefect.request(method, path, path_params=params, timeout=_ANSWER_WITHIN_S, **body)
         return answer.raise_for_status()
 
@@ -140,7 +140,7 @@ def _read_by_engine(flow_run_id: UUID) -> FlowRun | None:
     return context.flow_run if context and context.flow_run and context.flow_run.id == flow_run_id else None
 
 
-def _asking_once() -> SettingsContext:
+def asking_once() -> SettingsContext:
     """Give the settings of this thread with a client that does not try again.
 
     Prefect's `temporary_settings` reads the files of all settings anew, which takes 20 ms of CPU: more than to ask.

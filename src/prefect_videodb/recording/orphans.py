@@ -1,8 +1,8 @@
 """Find out what is recording, for whom, and whether anybody still looks after it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
@@ -13,21 +13,20 @@ from prefect.client.schemas.filters import FlowRunFilterStateName as StateName
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.exceptions import ObjectNotFound
 
-from prefect_videodb.client import Client
 from prefect_videodb.client.models import RTStream
 from prefect_videodb.recording.crashes import may_go_on
 from prefect_videodb.recording.inputs import LONGEST
 from prefect_videodb.recording.memory import planned_window, remembered
 from prefect_videodb.recording.models import Window
-from prefect_videodb.recording.ownership import owner
+from prefect_videodb.recording.ownership import is_elsewhere, owner, server_in
 from prefect_videodb.recording.parking import PARKED, is_parked
 from prefect_videodb.recording.text import as_moment
-from prefect_videodb.tasks.streams import STOPPED, all_streams
+from prefect_videodb.tasks.streams import STOPPED
 from prefect_videodb.watching.life import is_overdue, is_watch
 
 RECORD_MEETING = "record-meeting"
 # A run that is being cancelled, or that crashed, is looked after by its worker first.
-_SETTLE = timedelta(minutes=1)
+SETTLE = timedelta(minutes=1)
 # Nobody waits longer for a source; a run that still has not planned its end is gone.
 _LONGEST_START = timedelta(hours=1)
 _PAGE = 200
@@ -39,6 +38,7 @@ class Verdict(StrEnum):
     RECORDING = "recording"
     GO_ON = "go on"
     STOP = "stop"
+    ELSEWHERE = "recording elsewhere"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,22 +62,32 @@ class Finding:
         return max(0.0, (now - began).total_seconds() / 60) if began else 0.0
 
 
-def findings(client: Client, prefect: SyncPrefectClient, now: datetime, grace: timedelta) -> Iterator[Finding]:
-    """Look at every stream that runs and that a recording made, on all pages.
+def findings(
+    streams: Iterable[RTStream], prefect: SyncPrefectClient, grace: timedelta, server: str | None
+) -> Iterator[Finding]:
+    """Look at every stream that runs and that a recording made. Each run is read when it comes to its stream.
+
+    Args:
+        streams: all of an account.
+        prefect: knows the runs of one server.
+        grace: how long after its planned end a recording may run.
+        server: that server's identity, where it is known.
 
     Raises:
-        VideoDBError: the service cannot be asked.
         httpx.HTTPError, PrefectException: Prefect cannot be asked: then nobody knows whose they are.
     """
-    for stream in all_streams(client):
+    for stream in streams:
         run_id = owner(stream.name)
         if run_id is None or stream.status == STOPPED:
+            continue
+        if is_elsewhere(stream.name, server):  # whatever this server knows or does not know of such a run
+            yield Finding(stream, run_id, None, Verdict.ELSEWHERE, f"of the Prefect server {server_in(stream.name)}")
             continue
         try:
             run = prefect.read_flow_run(run_id)
         except ObjectNotFound:
             run = None
-        verdict, reason = judge(run, as_moment(stream.created_at), now, grace)
+        verdict, reason = judge(run, as_moment(stream.created_at), datetime.now(UTC), grace)
         yield Finding(stream, run_id, run, verdict, reason)
 
 
@@ -107,7 +117,7 @@ def judge(run: FlowRun | None, made: datetime | None, now: datetime, grace: time
 def _crashed(run: FlowRun, state: State[Any], now: datetime) -> tuple[Verdict, str]:
     if not may_go_on(run):
         return Verdict.STOP, "its run crashed too often"
-    if now - state.timestamp < _SETTLE:
+    if now - state.timestamp < SETTLE:
         return Verdict.RECORDING, "its run crashed just now"
     return Verdict.GO_ON, "its run crashed"
 
@@ -115,7 +125,7 @@ def _crashed(run: FlowRun, state: State[Any], now: datetime) -> tuple[Verdict, s
 def _alive(
     run: FlowRun, state: State[Any], made: datetime | None, now: datetime, grace: timedelta
 ) -> tuple[Verdict, str]:
-    if state.is_cancelling() and now - state.timestamp >= _SETTLE:
+    if state.is_cancelling() and now - state.timestamp >= SETTLE:
         return Verdict.STOP, "its run is being cancelled, and nobody stopped it"
     window = planned_window(remembered(run))
     if window and now > window.end + grace:

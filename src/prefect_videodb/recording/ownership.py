@@ -1,7 +1,8 @@
 """Which stream belongs to which flow run: it is written into the stream's name.
 
 The service knows no owner of a stream and does not keep names unique, so the name is the one place that tells, to every
-worker and after every kill, that a stream was made by us and by which run.
+worker and after every kill, that a stream was made by us, by which run, and by a run of which Prefect server. A name
+that holds no server was given by an earlier version, or while Prefect could not be asked: it counts as ours.
 """
 
 import re
@@ -21,7 +22,9 @@ from prefect_videodb.client.models import RTStream
 from prefect_videodb.errors import AuthenticationError, ConfigurationError, ServiceError, VideoDBError
 from prefect_videodb.tasks.streams import STOPPED, find_streams, list_all_rtstreams, stop
 
-_MARK = re.compile(r"\[prefect-videodb ([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})\]$")
+_MARK = re.compile(
+    r"\[prefect-videodb ([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})(?: at ([0-9a-f]{12}))?\]$"
+)
 _LONGEST_TITLE = 120
 # A cancelled run has 30 s before it is killed: the stream is stopped well within.
 _STOP_WITHIN_S = 20.0
@@ -30,20 +33,31 @@ _ANSWER_WITHIN_S = 5.0
 _SETTLE_S = 5.0
 
 
-def mark(flow_run_id: str) -> str:
-    """Give the end of the name of every stream of a flow run."""
-    return f"[prefect-videodb {flow_run_id}]"
+def mark(flow_run_id: str, server: str | None = None) -> str:
+    """Give the end of the name of every stream of a flow run: whose it is, and of which Prefect server."""
+    return f"[prefect-videodb {flow_run_id} at {server}]" if server else f"[prefect-videodb {flow_run_id}]"
 
 
-def stream_name(title: str, flow_run_id: str) -> str:
+def stream_name(title: str, flow_run_id: str, server: str | None = None) -> str:
     """Give the name of a flow run's stream: its title for people, and the mark."""
-    return f"{title[:_LONGEST_TITLE]} {mark(flow_run_id)}"
+    return f"{title[:_LONGEST_TITLE]} {mark(flow_run_id, server)}"
 
 
 def owner(name: str | None) -> UUID | None:
     """Tell which flow run made the stream of this name; None when it is not ours."""
     found = _MARK.search(name or "")
     return UUID(found[1]) if found else None
+
+
+def server_in(name: str | None) -> str | None:
+    """Tell to which Prefect server the run belongs that made the stream of this name; None where it does not say."""
+    found = _MARK.search(name or "")
+    return found[2] if found else None
+
+
+def is_elsewhere(name: str | None, server: str | None) -> bool:
+    """Say whether the stream of this name belongs to another Prefect server than this one, which may not be known."""
+    return server_in(name) not in {None, server}
 
 
 class Custody:

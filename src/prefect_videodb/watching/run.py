@@ -17,9 +17,10 @@ _TROUBLES = 20
 
 @dataclass(frozen=True, slots=True)
 class WatchRun:
-    """One execution of the flow. Its `source` is None where the stream is adopted."""
+    """One execution of the flow. Its `source` is None where the stream is adopted, `server` where it is not known."""
 
     id: str
+    server: str | None
     account: VideoDBCredentials
     source: RTStreamSource | None
     wanted: Sequence[Wanted]

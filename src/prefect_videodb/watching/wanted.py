@@ -39,11 +39,11 @@ class Wanted:
         return batch
 
 
-def index_name(watch: Watch, flow_run_id: str) -> str:
+def index_name(watch: Watch, flow_run_id: str, server: str | None = None) -> str:
     """Give the name of a watch's index: what it does, and whose it is. Watches that ask for the same share one."""
     frames = watch.frame_count if watch.kind == "visual" else None
     what = _digest([watch.kind, watch.describe, watch.batch_s, frames, watch.model_name])
-    return f"{watch.kind} {what} {mark(flow_run_id)}"
+    return f"{watch.kind} {what} {mark(flow_run_id, server)}"
 
 
 def one_for_each_index(wanted: Iterable[Wanted]) -> Sequence[Wanted]:
