@@ -86,7 +86,7 @@ def test_an_attached_alert_that_comes_again_after_the_cooldown_starts_nothing(
             from_front_end(queues, json.dumps(alert), "quiet", token=TOKEN)
         wait_for("they are there", lambda: service.health()["waiting"] == 0)
         from_front_end(queues, json.dumps(firing(203)), "quiet", token=TOKEN)  # taken after them
-        wait_for_runs(deployed, 2)
+        assert _starts(wait_for_runs(deployed, 2)) == [alerts[0]["start_time"], firing(203)["start_time"]]
 
 
 def test_a_refused_alert_is_a_dead_letter_and_the_next_takes_its_place_in_the_cooldown(
