@@ -1,6 +1,6 @@
 """Stop what was left running, and look after recordings that wait without a process."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -84,14 +84,12 @@ def stop_orphaned_streams(
     """
     with get_client(sync_client=True) as prefect:
         accounts, troubles = ([given_account(credentials)], []) if credentials else saved_accounts(prefect)
-        if not dry_run:
-            revive_silent(prefect, _FLOWS)
         grace = timedelta(minutes=grace_minutes)
         look = _Look(prefect, this_server(prefect), grace, cost_per_minute, troubles, dry_run=dry_run, export=export)
+        look.revive("runs that nobody executes", revive_silent)
         for account in accounts:
             look.look_after(account)
-        if not dry_run:
-            revive_crashed(prefect, _FLOWS)
+        look.revive("crashed runs", revive_crashed)
     create_markdown_artifact(
         table(look.reports, look.troubles, dry_run=dry_run), key="videodb-recordings", description="What is recording"
     )
@@ -112,6 +110,12 @@ class _Look:
     dry_run: bool
     export: bool
     reports: list[StreamReport] = field(default_factory=list)
+
+    def revive(self, what: str, revive: Callable[[SyncPrefectClient, Mapping[str, str]], None]) -> None:
+        """Schedule again what nobody executes."""
+        if not self.dry_run:
+            with self._whatever_happens(what):
+                revive(self.prefect, _FLOWS)
 
     def look_after(self, account: Account) -> None:
         """Look after the streams of one account."""

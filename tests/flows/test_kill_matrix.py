@@ -21,6 +21,7 @@ from typing import Any
 
 import httpx
 import pytest
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.deployments import run_deployment
 from pydantic import SecretStr
@@ -28,6 +29,7 @@ from pydantic import SecretStr
 from prefect_videodb.blocks import RTStreamSource, VideoDBCredentials
 from prefect_videodb.local_server import LocalServer
 from prefect_videodb.recording.models import MeetingRecording
+from prefect_videodb.recording.servers import this_server
 from tests.flows.conftest import KEY, Account, Run, look_after_only
 from tests.support.faulty_proxy import FaultyProxy, Rule
 from tests.support.kill_points import Point, named, points
@@ -95,6 +97,8 @@ def matrix(service: Service, prefect_api: str, deployed: str, tmp_path: Path) ->
     block.save("default", overwrite=True)
     # Its requests through a run's own network would be taken for the run's.
     look_after_only("default")
+    with get_client(sync_client=True) as client:
+        assert this_server(client)  # only the first run of all makes the identity, and dies nowhere
     account = Account(block, service.server.base_url)
     yield Matrix(service, account, prefect_api, deployed, tmp_path)
     look_after_only(None)

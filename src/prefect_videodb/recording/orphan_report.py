@@ -74,7 +74,7 @@ def _done(report: StreamReport, *, dry_run: bool) -> str:
     if report.trouble:
         text = f"**not looked after**: {escape(report.trouble)}"
     elif report.verdict in _DONE:
-        text = f"{'would be ' if dry_run else ''}**{_DONE[report.verdict]}**: {report.reason}"
+        text = f"{'would be ' if dry_run else ''}**{_DONE[report.verdict]}**: {escape(report.reason)}"
     else:
-        text = report.verdict.value + (f" ({report.reason})" if report.reason else "")
+        text = report.verdict.value + (f" ({escape(report.reason)})" if report.reason else "")
     return text + (f", video {report.video_id}" if report.video_id else "")
