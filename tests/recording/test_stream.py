@@ -25,13 +25,13 @@ class Service(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    server: Service
-
     def do_GET(self) -> None:
+        assert isinstance(self.server, Service)
         status = "connected" if self.server.starts > self.server.there_after else "error"
         self._answer({"id": "rts-1", "status": status})
 
     def do_PATCH(self) -> None:
+        assert isinstance(self.server, Service)
         self.rfile.read(int(self.headers["content-length"]))
         self.server.starts += 1
         self.do_GET()
