@@ -256,6 +256,8 @@ def _record(run: _Run, plan: Plan, rtstream_id: str) -> Window:
             run.memory.remember_window(window)
         get_logger().info("Recording %s until %s", plan.title, clock(window.end))
         status = _wait_out(run, window, plan.title, rtstream_id)
+        if status == ERROR:
+            run.memory.refresh()  # the look that found it lost did not ask whether the end was moved
         window = run.memory.recall_window() or window
         if status == STOPPED:
             window = Window(start=window.start, end=datetime.now(UTC))
