@@ -10,10 +10,9 @@ from pydantic import ConfigDict, Field, HttpUrl, SecretStr, field_validator
 
 from prefect_videodb.blocks._look import DOCUMENTATION_URL, LOGO_URL
 from prefect_videodb.errors import ConfigurationError
-from prefect_videodb.webhooks.rules import AlertRoute, Rules, digest
+from prefect_videodb.webhooks.rules import SHORTEST_TOKEN, AlertRoute, Rules, digest
 
 _ROUTE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_SHORTEST_TOKEN = 20
 
 
 class AlertWebhook(Block):
@@ -69,8 +68,8 @@ class AlertWebhook(Block):
     @field_validator("token", "previous_token")
     @classmethod
     def _cannot_be_guessed(cls, token: SecretStr | None) -> SecretStr | None:
-        if token is not None and not re.fullmatch(rf"[A-Za-z0-9_-]{{{_SHORTEST_TOKEN},200}}", token.get_secret_value()):
-            raise ValueError(f"the token has at least {_SHORTEST_TOKEN} letters, digits, dashes or underscores")
+        if token is not None and not re.fullmatch(rf"[A-Za-z0-9_-]{{{SHORTEST_TOKEN},200}}", token.get_secret_value()):
+            raise ValueError(f"the token has at least {SHORTEST_TOKEN} letters, digits, dashes or underscores")
         return token
 
     @field_validator("routes")

@@ -66,7 +66,7 @@ from prefect_videodb.tasks import (
     search_video,
     stop_rtstream,
 )
-from prefect_videodb.tasks.streams import STOPPED
+from prefect_videodb.tasks.streams import STOPPED, made_at
 from prefect_videodb.tasks.videos import DONE
 
 # A recording begins with a keyframe and ends with a whole segment: so much is lost of any.
@@ -240,7 +240,7 @@ def _made_earlier(run: _Run) -> RTStream | None:
     Where Prefect knows nothing of it, because it was away or its database was restored, the service does.
     """
     made = streams_of(run.account, run.id)
-    return min(made, key=lambda stream: (stream.created_at or "", stream.id), default=None)
+    return min(made, key=made_at, default=None)
 
 
 def _record(run: _Run, plan: Plan, rtstream_id: str) -> Window:
@@ -256,8 +256,6 @@ def _record(run: _Run, plan: Plan, rtstream_id: str) -> Window:
             run.memory.remember_window(window)
         get_logger().info("Recording %s until %s", plan.title, clock(window.end))
         status = _wait_out(run, window, plan.title, rtstream_id)
-        if status == ERROR:
-            run.memory.refresh()  # the look that found it lost did not ask whether the end was moved
         window = run.memory.recall_window() or window
         if status == STOPPED:
             window = Window(start=window.start, end=datetime.now(UTC))

@@ -170,7 +170,7 @@ class _Look:
     def _wake(self, client: Client, found: list[RTStream]) -> None:
         """Wake the parked recordings whose stream records no more: stopped by somebody, or given up by the service."""
         lost = {stream.id for stream in found if stream.status in {STOPPED, ERROR}}
-        for run in list(parked_runs(self.prefect)):
+        for run in parked_runs(self.prefect):
             rtstream_id = remembered(run).get("rtstream_id")
             if rtstream_id in lost:
                 with self._whatever_happens(f"run {run.name}"):

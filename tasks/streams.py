@@ -100,7 +100,7 @@ def ensure_rtstream(
 
 def _adopt(client: Client, name: str) -> RTStream | None:
     same = [stream for stream in find_streams(client, name) if stream.name == name]
-    same.sort(key=lambda stream: (stream.created_at or "", stream.id))
+    same.sort(key=made_at)
     for other in same[1:]:
         if other.status != STOPPED:
             client.send(streams.stop(other.id))
@@ -108,6 +108,11 @@ def _adopt(client: Client, name: str) -> RTStream | None:
         return None
     get_logger().info("Adopting stream %s (%s)", same[0].id, same[0].status)
     return same[0]
+
+
+def made_at(stream: RTStream) -> tuple[str, str]:
+    """Give what streams are ordered by: of several that one caller made, the first counts."""
+    return stream.created_at or "", stream.id
 
 
 def find_streams(client: Client, name_holds: str) -> list[RTStream]:

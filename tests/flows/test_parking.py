@@ -228,9 +228,7 @@ def test_a_run_that_died_with_its_worker_is_found_and_goes_on(account: Account, 
 
     def is_found(after: timedelta) -> bool:
         with get_client(sync_client=True) as client:
-            return run.id in [
-                found.id for found, _ in silent_runs(client, ["record-meeting"], datetime.now(UTC) + after)
-            ]
+            return run.id in [found.id for found, _ in silent_runs(client, "record-meeting", datetime.now(UTC) + after)]
 
     run = Run.of(deployed, queries=[], options=HOLDING, **SHORT)
     with stopped(run.execute()) as process:

@@ -165,6 +165,14 @@ def test_under_a_worker_a_cancelled_run_leaves_no_stream_and_a_killed_one_goes_o
         wait_for("its stream is stopped", lambda: _statuses(account, killed) == ["stopped"])
 
 
+def _kill_while_it_records(account: Account, run: Run) -> None:
+    with stopped(run.execute()) as process:
+        run.wait_for_label("videodb.window_start")
+        wait_for("something is recorded", lambda: account.has_recorded(run))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
 def _state(run: Run) -> State[Any]:
     state = run.read().state
     assert state is not None
@@ -242,11 +250,7 @@ def test_what_was_recorded_before_a_stop_in_between_is_kept_and_what_is_missing_
     account: Account, deployed: str
 ) -> None:
     run = Run.of(deployed, duration_minutes=0.7, queries=[], options=HOLDING)
-    with stopped(run.execute()) as process:
-        run.wait_for_label("videodb.window_start")
-        wait_for("something is recorded", lambda: account.has_recorded(run))
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    _kill_while_it_records(account, run)
     account.stop_all()
     time.sleep(3)
     run.schedule_again()
@@ -292,11 +296,7 @@ def test_a_recording_whose_source_is_gone_hears_that_it_is_to_end_and_keeps_what
         source.save("camera", overwrite=True)
         title = f"source gone {tmp_path.name}"
         run = Run.of(deployed, source="camera", name=title, duration_minutes=30.0, queries=[], options=HOLDING)
-        with stopped(run.execute()) as process:
-            run.wait_for_label("videodb.window_start")
-            wait_for("something is recorded", lambda: account.has_recorded(run))
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        _kill_while_it_records(account, run)
     account.stop_all()
     run.schedule_again()
     port = urlsplit(camera.url).port or 0

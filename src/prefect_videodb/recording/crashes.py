@@ -86,18 +86,17 @@ def _go_on_or_not(client: SyncPrefectClient, run: FlowRun, name: str | None, cou
         return Fate.IS_OVER if is_over else Fate.GOES_ON
     if run.deployment_id is None or counted >= MOST_CRASHES:
         return Fate.IS_OVER
-    go_on(client, run, name, counted)
+    _schedule_again(client, run, name, counted)
     return Fate.GOES_ON
 
 
-def go_on(client: SyncPrefectClient, run: FlowRun, name: str | None = None, counted: int | None = None) -> None:
+def go_on(client: SyncPrefectClient, run: FlowRun, name: str | None = None) -> None:
     """Schedule a run again that nobody executes: it finds what it did, and goes on from there.
 
     Args:
         client: Prefect.
         run: as it was when somebody found that it should go on.
         name: its state's meanwhile.
-        counted: how often it was put back before; read off the run when left out.
 
     Raises:
         Overtaken: its state has changed since.
@@ -105,7 +104,12 @@ def go_on(client: SyncPrefectClient, run: FlowRun, name: str | None = None, coun
         httpx.HTTPError, PrefectException: Prefect is away.
     """
     run = read_unchanged(client, run)
-    this_one = (crashes(run) if counted is None else counted) + 1
+    _schedule_again(client, run, name, crashes(run))
+
+
+def _schedule_again(client: SyncPrefectClient, run: FlowRun, name: str | None, counted: int) -> None:
+    """Schedule a run that was read just now, and was put back so often before."""
+    this_one = counted + 1
     # Counted first: killed after this line, it is tried less often, never more.
     client.update_flow_run_labels(run.id, label(crashes=str(this_one)))
     again = datetime.now(UTC) + _PAUSE

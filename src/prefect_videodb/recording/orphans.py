@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.filters import FlowFilter, FlowFilterName, FlowRunFilter, FlowRunFilterState
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState
 from prefect.client.schemas.filters import FlowRunFilterStateName as StateName
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.exceptions import ObjectNotFound
@@ -16,6 +16,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect_videodb.client.models import RTStream
 from prefect_videodb.recording.crashes import may_go_on
 from prefect_videodb.recording.inputs import LONGEST
+from prefect_videodb.recording.listing import runs_of
 from prefect_videodb.recording.memory import planned_window, remembered
 from prefect_videodb.recording.models import Window
 from prefect_videodb.recording.ownership import is_elsewhere, owner, server_in
@@ -29,7 +30,6 @@ RECORD_MEETING = "record-meeting"
 SETTLE = timedelta(minutes=1)
 # Nobody waits longer for a source; a run that still has not planned its end is gone.
 _LONGEST_START = timedelta(hours=1)
-_PAGE = 200
 
 
 class Verdict(StrEnum):
@@ -148,17 +148,7 @@ def _watched(run: FlowRun, state: State[Any], now: datetime, grace: timedelta) -
     return Verdict.RECORDING, "it is watched"
 
 
-def parked_runs(prefect: SyncPrefectClient) -> Iterator[FlowRun]:
+def parked_runs(prefect: SyncPrefectClient) -> list[FlowRun]:
     """Give all recordings that wait without a process."""
-    offset = 0
-    while True:
-        page = prefect.read_flow_runs(
-            flow_filter=FlowFilter(name=FlowFilterName(any_=[RECORD_MEETING])),
-            flow_run_filter=FlowRunFilter(state=FlowRunFilterState(name=StateName(any_=[PARKED]))),
-            limit=_PAGE,
-            offset=offset,
-        )
-        yield from (run for run in page if is_parked(run))
-        if len(page) < _PAGE:
-            return
-        offset += _PAGE
+    wanted = FlowRunFilter(state=FlowRunFilterState(name=StateName(any_=[PARKED])))
+    return [run for run in runs_of(prefect, RECORD_MEETING, wanted) if is_parked(run)]

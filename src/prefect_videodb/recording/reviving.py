@@ -5,13 +5,12 @@ again; where that failed, because Prefect was away or its process was killed as 
 """
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import httpx
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import (
-    FlowFilter,
-    FlowFilterName,
     FlowRunFilter,
     FlowRunFilterDeploymentId,
     FlowRunFilterEndTime,
@@ -24,6 +23,7 @@ from prefect.states import Crashed
 
 from prefect_videodb._logging import get_logger
 from prefect_videodb.recording.crashes import go_on, may_go_on
+from prefect_videodb.recording.listing import runs_of
 from prefect_videodb.recording.memory import remembered
 from prefect_videodb.recording.orphans import RECORD_MEETING, SETTLE
 from prefect_videodb.recording.overtaking import Overtaken, read_unchanged
@@ -33,7 +33,6 @@ from prefect_videodb.recording.silence import silent_runs
 _LONGEST_AGO = timedelta(days=1)
 # What a recording that never connected was to record is over by then.
 _MISSED = timedelta(hours=1)
-_PAGE = 200
 
 
 def revive_silent(prefect: SyncPrefectClient, flows: Mapping[str, str]) -> None:
@@ -47,12 +46,13 @@ def revive_silent(prefect: SyncPrefectClient, flows: Mapping[str, str]) -> None:
         httpx.HTTPError, PrefectException: Prefect cannot be asked.
     """
     for flow, name in flows.items():
-        for run, reason in silent_runs(prefect, [flow], datetime.now(UTC)):
+        for run, reason in silent_runs(prefect, flow, datetime.now(UTC)):
             get_logger().warning("Run %s is executed by nobody: %s", run.name, reason)
-            if may_go_on(run):
-                _go_on(prefect, run, name)
-            else:  # then its stream is stopped
-                _give_up(prefect, run, reason)
+            with _whatever_happens(run):
+                if may_go_on(run):
+                    go_on(prefect, run, name)
+                else:  # then its stream is stopped
+                    _give_up(prefect, run, reason)
 
 
 def revive_crashed(prefect: SyncPrefectClient, flows: Mapping[str, str]) -> None:
@@ -66,10 +66,11 @@ def revive_crashed(prefect: SyncPrefectClient, flows: Mapping[str, str]) -> None
         httpx.HTTPError, PrefectException: Prefect cannot be asked.
     """
     for flow, name in flows.items():
-        for run in list(_crashed(prefect, flow)):
+        for run in _crashed(prefect, flow):
             if is_left_lying(run, flow, datetime.now(UTC)):
                 get_logger().warning("Run %s crashed, and nobody else schedules it again", run.name)
-                _go_on(prefect, run, name)
+                with _whatever_happens(run):
+                    go_on(prefect, run, name)
 
 
 def is_left_lying(run: FlowRun, flow: str, now: datetime) -> bool:
@@ -81,39 +82,26 @@ def is_left_lying(run: FlowRun, flow: str, now: datetime) -> bool:
     return SETTLE <= since < _LONGEST_AGO and not has_missed_it
 
 
-def _go_on(prefect: SyncPrefectClient, run: FlowRun, name: str) -> None:
+def _give_up(prefect: SyncPrefectClient, run: FlowRun, reason: str) -> None:
+    read_unchanged(prefect, run)
+    prefect.set_flow_run_state(run.id, Crashed(message=f"Executed by nobody: {reason}"), force=True)
+
+
+@contextmanager
+def _whatever_happens(run: FlowRun) -> Iterator[None]:
+    """Trouble with one run keeps no other from its turn: the next look is soon."""
     try:
-        go_on(prefect, run, name)
+        yield
     except Overtaken as overtaken:
         get_logger().info("Run %s needs nobody: %s", run.name, overtaken)
     except (PrefectException, httpx.HTTPError, RuntimeError) as error:
-        get_logger().error("Run %s could not be scheduled again: %s", run.name, error)
+        get_logger().error("Run %s could not be looked after: %s", run.name, error)
 
 
-def _give_up(prefect: SyncPrefectClient, run: FlowRun, reason: str) -> None:
-    try:
-        read_unchanged(prefect, run)
-        prefect.set_flow_run_state(run.id, Crashed(message=f"Executed by nobody: {reason}"), force=True)
-    except Overtaken as overtaken:
-        get_logger().info("Run %s needs nobody: %s", run.name, overtaken)
-    except (PrefectException, httpx.HTTPError) as error:
-        get_logger().error("Run %s could not be reported as crashed: %s", run.name, error)
-
-
-def _crashed(prefect: SyncPrefectClient, flow: str) -> Iterator[FlowRun]:
-    offset = 0
-    while True:
-        page = prefect.read_flow_runs(
-            flow_filter=FlowFilter(name=FlowFilterName(any_=[flow])),
-            flow_run_filter=FlowRunFilter(
-                state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.CRASHED])),
-                deployment_id=FlowRunFilterDeploymentId(is_null_=False),
-                end_time=FlowRunFilterEndTime.model_validate({"after_": datetime.now(UTC) - _LONGEST_AGO}),
-            ),
-            limit=_PAGE,
-            offset=offset,
-        )
-        yield from page
-        if len(page) < _PAGE:
-            return
-        offset += _PAGE
+def _crashed(prefect: SyncPrefectClient, flow: str) -> list[FlowRun]:
+    wanted = FlowRunFilter(
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.CRASHED])),
+        deployment_id=FlowRunFilterDeploymentId(is_null_=False),
+        end_time=FlowRunFilterEndTime.model_validate({"after_": datetime.now(UTC) - _LONGEST_AGO}),
+    )
+    return runs_of(prefect, flow, wanted)

@@ -4,13 +4,11 @@ Prefect's engine sends a heartbeat while it executes a run. A run that had them 
 so is one that a worker took and never began.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import (
-    FlowFilter,
-    FlowFilterName,
     FlowRunFilter,
     FlowRunFilterDeploymentId,
     FlowRunFilterState,
@@ -18,21 +16,22 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import FlowRun, StateType
 
+from prefect_videodb.recording.listing import runs_of
+
 HEARTBEAT = "prefect.flow-run.heartbeat"
 # Prefect sends one every three minutes, unless told to send more; three in a row do not go missing.
 SILENCE = timedelta(minutes=10)
 # The hour's start of many meetings makes a busy worker late, but not by so much.
 _SLOWEST_START = timedelta(minutes=10)
-_PAGE = 200
 
 
-def silent_runs(prefect: SyncPrefectClient, flows: Sequence[str], now: datetime) -> Iterator[tuple[FlowRun, str]]:
-    """Give the deployed runs of these flows that nobody executes though they are said to be executed, and why.
+def silent_runs(prefect: SyncPrefectClient, flow: str, now: datetime) -> Iterator[tuple[FlowRun, str]]:
+    """Give the deployed runs of a flow that nobody executes though they are said to be executed, and why.
 
     Raises:
         httpx.HTTPError, PrefectException: Prefect cannot be asked.
     """
-    for run in _executed(prefect, flows):
+    for run in _executed(prefect, flow):
         if reason := why_silent(run, _last_heartbeat(prefect, run), now):
             yield run, reason
 
@@ -55,21 +54,12 @@ def why_silent(run: FlowRun, last_heartbeat: datetime | None, now: datetime) -> 
     return f"its process gives no sign of life since {last_heartbeat:%H:%M:%S %Z}"
 
 
-def _executed(prefect: SyncPrefectClient, flows: Sequence[str]) -> list[FlowRun]:
-    found: list[FlowRun] = []
-    while True:
-        page = prefect.read_flow_runs(
-            flow_filter=FlowFilter(name=FlowFilterName(any_=list(flows))),
-            flow_run_filter=FlowRunFilter(
-                state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.RUNNING, StateType.PENDING])),
-                deployment_id=FlowRunFilterDeploymentId(is_null_=False),
-            ),
-            limit=_PAGE,
-            offset=len(found),
-        )
-        found += page
-        if len(page) < _PAGE:
-            return found
+def _executed(prefect: SyncPrefectClient, flow: str) -> list[FlowRun]:
+    wanted = FlowRunFilter(
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.RUNNING, StateType.PENDING])),
+        deployment_id=FlowRunFilterDeploymentId(is_null_=False),
+    )
+    return runs_of(prefect, flow, wanted)
 
 
 def _last_heartbeat(prefect: SyncPrefectClient, run: FlowRun) -> datetime | None:

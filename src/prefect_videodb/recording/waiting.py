@@ -111,15 +111,15 @@ def _look(
     wait: _Wait, progress: "Progress | None", is_over: Callable[[], bool], planned_end: Callable[[], datetime]
 ) -> None:
     while not wait.is_ended.wait(_pause_s(wait)):
-        if wait.left_s() > _NEAR_S and is_over():
-            wait.is_over = True
-            wait.woken.set()
-            return
-        end = planned_end()
+        end = planned_end()  # first: who finds the stream lost goes on until the end as it is now
         if end != wait.window.end:
             wait.move(Window(start=wait.window.start, end=end))
             if progress:
                 progress.move(wait.window)
+        if wait.left_s() > _NEAR_S and is_over():
+            wait.is_over = True
+            wait.woken.set()
+            return
 
 
 def _show(wait: _Wait, progress: "Progress") -> None:

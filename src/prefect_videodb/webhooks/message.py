@@ -25,13 +25,11 @@ from uuid import uuid4
 from prefect_videodb.webhooks.decode import Malformed, Unknown, decode
 from prefect_videodb.webhooks.mail import DeadLetter, Letter, Waiting
 from prefect_videodb.webhooks.receiver import ROUTE, RUN, kept, without_token
-from prefect_videodb.webhooks.rules import Rules
+from prefect_videodb.webhooks.rules import SHORTEST_TOKEN, Rules
 
 # What a body may hold: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html
 _TAKEN = re.compile("[\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]+")
 _LONGEST_REASON = 500
-# What is shorter was never a token (the block takes none), and may well be a word of the body.
-_SHORTEST_TOKEN = 20
 # In unix seconds, the year 5138: what lies behind it is no moment, and no calendar shows it.
 _LAST_MOMENT = 1e11
 Entry = dict[str, Any]
@@ -139,7 +137,8 @@ def body_of(message: Mapping[str, Any]) -> bytes:
         with suppress(binascii.Error, ValueError):
             body = base64.b64decode(written, validate=True)
     token = beside.get("token", "")
-    return without_token(body, token) if len(token) >= _SHORTEST_TOKEN else body
+    # What is shorter was never a token, and may well be a word of the body.
+    return without_token(body, token) if len(token) >= SHORTEST_TOKEN else body
 
 
 def _letter(beside: Mapping[str, str], route: str, body: bytes, *, is_ours: bool) -> Letter | DeadLetter:

@@ -6,6 +6,9 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
+# A block takes no shorter one.
+SHORTEST_TOKEN = 20
+
 
 class AlertRoute(BaseModel):
     """What the alerts of a route start, and how often."""
