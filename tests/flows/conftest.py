@@ -1,6 +1,7 @@
 """A local VideoDB with the sample meeting, a faulty network before it, a Prefect server with the deployment."""
 
 import os
+import signal
 import tempfile
 import time
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ import httpx
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import DeploymentUpdate, WorkPoolCreate
-from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.objects import FlowRun, State
 from prefect.deployments import run_deployment
 from prefect.states import Scheduled
 from pydantic import SecretStr
@@ -59,6 +60,10 @@ class Account:
         )
         streams: list[dict[str, Any]] = answer.raise_for_status().json()["data"]["results"]
         return streams
+
+    def statuses(self, run: "Run") -> list[str]:
+        """Give the statuses of a run's streams."""
+        return [stream["status"] for stream in self.streams(str(run.id))]
 
     def connect(self, name: str) -> str:
         """Connect a stream that no recording made."""
@@ -193,6 +198,11 @@ class Run:
     def read(self) -> FlowRun:
         return read_flow_run(self.id)
 
+    def state(self) -> State[Any]:
+        state = self.read().state
+        assert state is not None
+        return state
+
     def wait_for_label(self, label: str) -> None:
         wait_for(f"label {label}", lambda: label in self.read().labels)
 
@@ -209,6 +219,15 @@ class Run:
                 "POST", "/artifacts/filter", json={"artifacts": {"flow_run_id": {"any_": [str(self.id)]}}}
             )
         return {artifact["key"]: artifact for artifact in answer.json()}
+
+
+def kill_while_it_records(account: Account, run: Run) -> None:
+    """Execute a run, and kill its process as soon as something is recorded."""
+    with stopped(run.execute()) as process:
+        run.wait_for_label("videodb.window_start")
+        wait_for("something is recorded", lambda: account.has_recorded(run))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 SECONDS = 12.0

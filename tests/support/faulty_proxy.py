@@ -25,13 +25,14 @@ class Rule:
         method: HTTP method.
         path: a regular expression that the path with its query holds.
         fault: `cut before` the request reached the service; `cut after` it did and before the answer; `cut within`
-            the answer, after half of its body; `hang after` it did, for five seconds, and then cut; `kill before` and
+            the answer, after half of its body; `hang after` it did, for a while, and then cut; `kill before` and
             `kill after` do so as the cuts do, and call `kill` first; or an HTTP status to answer instead of passing
             the request on.
         times: how many requests it happens to.
         headers: sent with a status.
         skip: how many requests that match pass before it happens.
         kill: ends the process that asks.
+        hang_s: how long that while is; seconds.
     """
 
     method: str
@@ -41,6 +42,7 @@ class Rule:
     headers: dict[str, str] = field(default_factory=dict)
     skip: int = 0
     kill: Callable[[], None] | None = None
+    hang_s: float = 5.0
 
 
 class FaultyProxy:
@@ -114,7 +116,7 @@ class FaultyProxy:
             with self._lock:
                 self._failed.add(this)
         if rule is not None and rule.fault == "hang after":
-            time.sleep(5.0)
+            time.sleep(rule.hang_s)
         if rule is not None and rule.fault == "cut within":
             _answer(request, status, {**headers, "content-length": str(len(answer))}, answer[: len(answer) // 2])
         if rule is not None:
