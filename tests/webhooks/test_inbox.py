@@ -65,6 +65,24 @@ def test_what_is_done_is_remembered_with_its_run(inbox: Inbox) -> None:
     assert inbox.put(letter("a")).result() is False  # what is done comes again: nothing starts
 
 
+def test_what_prefect_was_told_of_is_looked_for_until_it_is_written(inbox: Inbox) -> None:
+    for identity in ("a", "b"):
+        inbox.put(letter(identity)).result()
+    first, second = inbox.waiting("door", 9)
+    inbox.done([(first.seq, "run-1"), (second.seq, "run-1")]).result()
+    assert inbox.told(time.time() - 1, 9) == []  # it may still be written
+    soon = time.time() + 1
+    assert [(one.letter, one.flow_run_id, one.times) for one in inbox.told(soon, 9)] == [
+        (first, "run-1", 1),
+        (second, "run-1", 1),
+    ]
+    inbox.written([first.seq]).result()
+    inbox.told_again(second.seq).result()
+    assert [(one.letter.identity, one.times) for one in inbox.told(soon, 9)] == [("b", 2)]
+    inbox.forget(time.time() + 1).result()
+    assert inbox.told(soon, 9) == []
+
+
 def test_what_is_done_is_forgotten_in_the_end_and_what_waits_never(inbox: Inbox) -> None:
     inbox.put(letter("done")).result()
     inbox.put(letter("waits")).result()

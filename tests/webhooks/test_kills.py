@@ -1,4 +1,4 @@
-"""Thousands of alerts, some of them twice, while everything is killed at random: as many runs as there are alerts.
+"""Thousands of alerts, some of them twice, while everything is killed at random: as many runs and events as alerts.
 
 Some in the suite; `VIDEODB_ALERTS=10000` for the full number (`make soak`).
 """
@@ -26,7 +26,7 @@ from prefect_videodb.webhooks.rules import AlertRoute
 from tests.support.postgres import running_postgres
 from tests.support.prefect_server import running_prefect_server, runs_of
 from tests.support.processes import free_port, wait_for
-from tests.webhooks.conftest import TOKEN, firing, running_service, take_alert
+from tests.webhooks.conftest import TOKEN, firing, make_older, running_service, take_alert
 
 ALERTS = int(os.environ.get("VIDEODB_ALERTS", "150"))
 DUPLICATES = ALERTS // 5
@@ -67,7 +67,7 @@ def database() -> Iterator[str]:
 
 
 @pytest.mark.timeout(7200)
-def test_as_many_runs_as_alerts_whatever_is_killed(
+def test_as_many_runs_and_events_as_alerts_whatever_is_killed(
     database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home, inbox = tmp_path / "prefect", tmp_path / "inbox.sqlite"
@@ -97,6 +97,8 @@ def test_as_many_runs_as_alerts_whatever_is_killed(
                 ended.set()
                 killer.join()
             wait_for("all are dispatched", lambda: _waiting(port) == 0, 1800, 1.0)
+            wait_for("nothing more is to be told", lambda: make_older(inbox) == 0, 1800, 1.0)
+            wait_for("each is an event", lambda: _events() == ALERTS)
             identities = [run.idempotency_key for run in runs_of(deployment)]
         assert all(killed.kills for killed in everything)
         assert len(identities) == len(set(identities)) == ALERTS
@@ -141,6 +143,12 @@ def _kill_now_and_then(everything: list[Killed], sent: threading.Event, ended: t
         # What was sent is dispatched by who lives for longer than it takes to start.
         ended.wait(random.uniform(0.2, 2.0) * (10 if sent.is_set() else 1))  # noqa: S311 - a moment, no secret
         (order.pop() if order else random.choice(everything)).kill()  # noqa: S311 - the same
+
+
+def _events() -> int:
+    with get_client(sync_client=True) as client:
+        wanted = {"event": {"prefix": ["videodb.alert."]}}
+        return int(client.request("POST", "/events/filter", json={"filter": wanted, "limit": 1}).json()["total"])
 
 
 def _waiting(port: int) -> int:

@@ -9,7 +9,7 @@ from prefect.client.schemas.objects import FlowRun
 from tests.support.faulty_proxy import FaultyProxy, Rule
 from tests.support.prefect_server import runs_of
 from tests.support.processes import wait_for
-from tests.webhooks.conftest import Service, events_of, firing, running_service, wait_for_runs
+from tests.webhooks.conftest import Service, events_of, firing, make_older, running_service, wait_for_runs
 
 RUN, EVENT = r"/create_flow_run", r"/api/events \["
 
@@ -98,6 +98,21 @@ def test_an_event_over_which_prefect_fails_six_times_is_left_out(
     assert 1000 - proxy.rules[0].times == 6
     assert "to an event whose run is there" in service.log.read_text()
     wait_for("the other event is there", lambda: [one["event"] for one in events_of(run)] == ["videodb.alert.n542"])
+
+
+def test_an_event_that_prefect_took_and_never_wrote_is_told_again(
+    service: Service, proxy: FaultyProxy, deployed: str, tmp_path: Path
+) -> None:
+    """As after a kill of the Prefect server: what it takes it writes some seconds later."""
+    proxy.rules += [Rule("POST", f"{EVENT}.*n562", 200), Rule("POST", f"{EVENT}.*n563", 200, times=1000)]
+    post(service, 561, 3, "quiet")
+    is_done(service)
+    [run] = wait_for_runs(deployed, 1)
+    there = ["videodb.alert.n561", "videodb.alert.n562"]
+    wait_for("nothing more is to be told", lambda: make_older(tmp_path / "inbox.sqlite") == 0)
+    wait_for("both are there", lambda: sorted(one["event"] for one in events_of(run)) == there)
+    assert 1000 - proxy.rules[1].times == 6
+    assert "Prefect took an event 6 times and has none" in service.log.read_text()
 
 
 def test_a_letter_whose_run_is_there_leaves_its_place_to_no_other_though_prefect_refuses_it_then(

@@ -3,9 +3,7 @@
 The run is created with the letter's identity as its idempotency key, which Prefect's database keeps unique: repeated
 after a kill or a lost answer, it is the same run. Prefect is told of each letter as an event, too, for people to hang
 automations on: before the letter is taken off the inbox, and with an id of its own, so that a kill here neither loses
-it nor tells it twice. A kill of the Prefect server may lose it: Prefect answers before it writes an event, which it
-does every few seconds. The run is written by then, and the inbox keeps the letter. Of a letter that is attached to an
-earlier run, its event is all that Prefect's UI shows.
+it nor tells it twice. Whether Prefect then wrote it, `confirming` looks.
 """
 
 import asyncio
@@ -20,6 +18,7 @@ from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags
 from prefect.exceptions import ObjectNotFound, PrefectException
 
+from prefect_videodb.webhooks.confirming import confirm
 from prefect_videodb.webhooks.cooldown import newest_run, tags_of
 from prefect_videodb.webhooks.failures import Failures
 from prefect_videodb.webhooks.mail import Away, Mailbox, Waiting
@@ -85,6 +84,7 @@ class Dispatcher:
 
     async def _run(self, prefect: PrefectClient, ended: asyncio.Event) -> None:
         tidy_at = 0.0
+        confirming = asyncio.create_task(confirm(self._inbox, prefect, self._tell))
         try:
             while not ended.is_set():
                 if time.monotonic() >= tidy_at:
@@ -99,13 +99,16 @@ class Dispatcher:
                         self._routes[route] = task
                 await self._pause(ended, seen)
                 self._collect()
+                if confirming.done():
+                    confirming.result()
                 self._pause_s = _FIRST_PAUSE_S
         except BaseException:
             for task in self._routes.values():
                 task.cancel()
             raise
         finally:
-            await asyncio.gather(*self._routes.values(), return_exceptions=True)
+            confirming.cancel()
+            await asyncio.gather(*self._routes.values(), confirming, return_exceptions=True)
             self._routes.clear()
 
     def _collect(self) -> None:

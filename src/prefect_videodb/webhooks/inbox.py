@@ -16,7 +16,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from prefect_videodb.errors import ConfigurationError
-from prefect_videodb.webhooks.mail import Away, Backlog, DeadLetter, Letter, Waiting
+from prefect_videodb.webhooks.mail import Away, Backlog, DeadLetter, Letter, Told, Waiting
 from prefect_videodb.webhooks.rules import Rules
 
 _SCHEMA = """
@@ -37,6 +37,7 @@ CREATE TABLE IF NOT EXISTS letters (
     try_at REAL NOT NULL DEFAULT 0
 );
 CREATE INDEX IF NOT EXISTS waiting ON letters (route, seq) WHERE done_at IS NULL;
+CREATE TABLE IF NOT EXISTS told (seq INTEGER PRIMARY KEY, at REAL NOT NULL, times INTEGER NOT NULL DEFAULT 1);
 CREATE TABLE IF NOT EXISTS cooldowns (route TEXT PRIMARY KEY, leader TEXT NOT NULL, began_at REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS dead_letters (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, route TEXT NOT NULL, reason TEXT NOT NULL, body BLOB NOT NULL,
@@ -163,14 +164,7 @@ class Inbox:
     def waiting(self, route: str, most: int) -> list[Waiting]:
         """Give what waits for a route and is to be tried now, in the order of arrival."""
         query = "SELECT * FROM letters WHERE done_at IS NULL AND route = ? AND try_at <= ? ORDER BY seq LIMIT ?"
-        rows = self._read(query, route, time.time(), most)
-        return [
-            Waiting(
-                *(row["seq"], row["identity"], row["route"], row["kind"], json.loads(row["told"])),
-                *(row["received_at"], row["leader"]),
-            )
-            for row in rows
-        ]
+        return [_waiting(row) for row in self._read(query, route, time.time(), most)]
 
     def flow_run_of(self, identity: str) -> str | None:
         """Give the flow run that a letter was made into; None before it was. It is kept as long as its cooldown."""
@@ -186,8 +180,31 @@ class Inbox:
                 "UPDATE letters SET done_at = ?, flow_run_id = ?, trouble = NULL WHERE seq = ?",
                 [(now, flow_run_id, seq) for seq, flow_run_id in seqs],
             )
+            self._db.executemany("INSERT OR IGNORE INTO told (seq, at) VALUES (?, ?)", [(seq, now) for seq, _ in seqs])
 
         return self._soon(mark)
+
+    def told(self, before: float, most: int) -> list[Told]:
+        """Give what Prefect was last told of before a moment (unix seconds), and is not known to have written."""
+        query = "SELECT letters.*, told.times FROM told JOIN letters USING (seq) WHERE told.at < ? ORDER BY seq LIMIT ?"
+        return [Told(_waiting(row), row["flow_run_id"], row["times"]) for row in self._read(query, before, most)]
+
+    def told_again(self, seq: int) -> "Future[None]":
+        """Take note that Prefect was told of a letter once more, just now."""
+        now = time.time()
+
+        def mark() -> None:
+            self._db.execute("UPDATE told SET at = ?, times = times + 1 WHERE seq = ?", (now, seq))
+
+        return self._soon(mark)
+
+    def written(self, seqs: Sequence[int]) -> "Future[None]":
+        """Take note that nothing more is to be told of letters."""
+
+        def remove() -> None:
+            self._db.executemany("DELETE FROM told WHERE seq = ?", [(seq,) for seq in seqs])
+
+        return self._soon(remove)
 
     def in_trouble(self, seq: int, trouble: str) -> "Future[None]":
         """Say of a letter why it still waits."""
@@ -226,6 +243,7 @@ class Inbox:
 
         def remove() -> None:
             self._db.execute("DELETE FROM letters WHERE done_at < ?", (before,))
+            self._db.execute("DELETE FROM told WHERE seq NOT IN (SELECT seq FROM letters)")
 
         return self._soon(remove)
 
@@ -328,3 +346,10 @@ class Inbox:
         for (_, future), is_there, result in zip(batch, told, results, strict=True):
             if is_there:
                 future.set_result(result)
+
+
+def _waiting(row: sqlite3.Row) -> Waiting:
+    return Waiting(
+        *(row["seq"], row["identity"], row["route"], row["kind"], json.loads(row["told"])),
+        *(row["received_at"], row["leader"]),
+    )

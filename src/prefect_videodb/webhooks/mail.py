@@ -52,6 +52,15 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
+class Told:
+    """A letter of which Prefect took an event, so many times, without saying that it is written."""
+
+    letter: Waiting
+    flow_run_id: str
+    times: int
+
+
+@dataclass(frozen=True, slots=True)
 class Backlog:
     """How much waits, since when (unix seconds; None when nothing does, or it cannot be told), what is in the way."""
 
@@ -104,6 +113,21 @@ class Mailbox(Protocol):
 
     def done(self, seqs: Sequence[tuple[int, str]]) -> "Future[None]":
         """Take note that letters have their flow runs: they are not given out again."""
+        ...
+
+    def told(self, before: float, most: int) -> list[Told]:
+        """Give what Prefect was last told of before a moment (unix seconds), and is not known to have written.
+
+        A mailbox that keeps nothing of what is done gives none.
+        """
+        ...
+
+    def told_again(self, seq: int) -> "Future[None]":
+        """Take note that Prefect was told of a letter once more, just now."""
+        ...
+
+    def written(self, seqs: Sequence[int]) -> "Future[None]":
+        """Take note that nothing more is to be told of letters."""
         ...
 
     def in_trouble(self, seq: int, trouble: str) -> "Future[None]":

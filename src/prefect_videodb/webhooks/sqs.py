@@ -16,7 +16,7 @@ from uuid import uuid4
 
 from prefect_videodb.webhooks.dead_queue import DeadQueue
 from prefect_videodb.webhooks.hand import Hand
-from prefect_videodb.webhooks.mail import Backlog, DeadLetter, Letter, Waiting
+from prefect_videodb.webhooks.mail import Backlog, DeadLetter, Letter, Told, Waiting
 from prefect_videodb.webhooks.message import body_of, entry_of, read
 from prefect_videodb.webhooks.queues import connect, count, longest_of
 from prefect_videodb.webhooks.rules import Rules
@@ -90,6 +90,20 @@ class SqsInbox:
     def done(self, seqs: Sequence[tuple[int, str]]) -> "Future[None]":
         """Delete messages whose flow run is there."""
         return self._workers.submit(self._delete, [seq for seq, _ in seqs])
+
+    def told(self, before: float, most: int) -> list[Told]:  # noqa: ARG002 - as in every mailbox
+        """Give nothing: a queue keeps nothing of what is done."""
+        return []
+
+    def told_again(self, seq: int) -> "Future[None]":
+        """Do nothing: nothing was told of before."""
+        return self.written([seq])
+
+    def written(self, seqs: Sequence[int]) -> "Future[None]":  # noqa: ARG002 - as in every mailbox
+        """Do nothing: the same."""
+        nothing: Future[None] = Future()
+        nothing.set_result(None)
+        return nothing
 
     def in_trouble(self, seq: int, trouble: str) -> "Future[None]":
         """Let a letter rest in the queue, and with it all that came after it by the same route."""
