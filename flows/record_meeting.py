@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 from prefect import Flow, flow
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.runtime import flow_run as this_run
 from pydantic import AwareDatetime, BeforeValidator, Field
@@ -24,6 +25,7 @@ from prefect_videodb.recording.endings import is_exported_when_cancelled, reques
 from prefect_videodb.recording.inputs import (
     LONGEST,
     Plan,
+    SourceName,
     can_be_loaded,
     load_archive,
     load_credentials,
@@ -41,10 +43,11 @@ from prefect_videodb.recording.ownership import (
     stream_name,
     streams_of,
 )
-from prefect_videodb.recording.parking import is_begun_for, is_worth_parking, park, show
+from prefect_videodb.recording.parking import is_begun_for, is_worth_parking, park
 from prefect_videodb.recording.parts import began_last, earlier_parts, gaps, remember_part
 from prefect_videodb.recording.report import publish
 from prefect_videodb.recording.servers import SERVER, server_of_run
+from prefect_videodb.recording.showing import show, show_ended
 from prefect_videodb.recording.shots import as_shots, clip_parts, hits, in_order_of_time
 from prefect_videodb.recording.steps import Steps
 from prefect_videodb.recording.stream import (
@@ -93,12 +96,14 @@ def stop_what_is_left(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]
     account = load_credentials(credentials)
     stop_streams_of(account, str(flow_run.id))
     is_cancelled = state.is_cancelling() or state.is_cancelled()
-    if state.is_failed() or (is_cancelled and not is_exported_when_cancelled(flow_run)):
-        return
-    # Its own process may have stopped it, and come no further. What is exported already is not exported again.
-    with account.get_client() as client:
-        for stream in find_streams_of(client, str(flow_run.id)):
-            request_export(client, stream.id)
+    video_ids: list[str] = []
+    if not (state.is_failed() or (is_cancelled and not is_exported_when_cancelled(flow_run))):
+        # Its own process may have stopped it, and come no further. What is exported already is not exported again.
+        with account.get_client() as client:
+            exported = [request_export(client, stream) for stream in find_streams_of(client, str(flow_run.id))]
+        video_ids = [video_id for video_id in exported if video_id]
+    with get_client(sync_client=True) as prefect:
+        show_ended(prefect, flow_run, f"the run is {state.name}", video_ids)
 
 
 def go_on_or_stop(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
@@ -117,7 +122,7 @@ def go_on_or_stop(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) ->
     on_cancellation=[stop_what_is_left],
 )
 def record_meeting(
-    source: Annotated[RTStreamSource | str, BeforeValidator(no_inline_block)],
+    source: Annotated[RTStreamSource | SourceName, BeforeValidator(no_inline_block)],
     credentials: Annotated[VideoDBCredentials | str, BeforeValidator(no_inline_block)] = "default",
     duration_minutes: Annotated[float | None, Field(gt=0, le=LONGEST / timedelta(minutes=1))] = None,
     end_time: AwareDatetime | None = None,

@@ -34,6 +34,7 @@ from prefect_videodb.recording.ownership import is_elsewhere
 from prefect_videodb.recording.parking import PARKED
 from prefect_videodb.recording.reviving import revive_crashed, revive_silent
 from prefect_videodb.recording.servers import this_server
+from prefect_videodb.recording.showing import show_ended
 from prefect_videodb.recording.stream import ERROR
 from prefect_videodb.tasks.streams import STOPPED, all_streams, stop
 from prefect_videodb.watching.ending import clear
@@ -165,7 +166,9 @@ class _Look:
             get_logger().warning("Stopped stream %s: %s", finding.stream.id, finding.reason)
             clear(client, finding.stream.id, str(finding.run_id))
             if self.export and _wants_export(finding.run):
-                told.video_id = request_export(client, finding.stream.id)
+                told.video_id = request_export(client, finding.stream)
+                if finding.run:
+                    show_ended(self.prefect, finding.run, finding.reason, [told.video_id] if told.video_id else [])
 
     def _wake(self, client: Client, found: list[RTStream]) -> None:
         """Wake the parked recordings whose stream records no more: stopped by somebody, or given up by the service."""

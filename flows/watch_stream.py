@@ -17,6 +17,7 @@ from prefect_videodb.blocks import AlertWebhook, RTStreamSource, VideoDBCredenti
 from prefect_videodb.errors import ConfigurationError
 from prefect_videodb.recording.crashes import Fate, goes_on
 from prefect_videodb.recording.inputs import (
+    SourceName,
     can_be_loaded,
     load_credentials,
     load_source,
@@ -84,7 +85,7 @@ def go_on_or_clear(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -
 )
 def watch_stream(
     watches: Annotated[list[Watch], Field(min_length=1, max_length=50)],
-    source: Annotated[RTStreamSource | str | None, BeforeValidator(no_inline_block)] = None,
+    source: Annotated[RTStreamSource | SourceName | None, BeforeValidator(no_inline_block)] = None,
     rtstream_id: Annotated[str | None, Field(min_length=1, max_length=200)] = None,
     webhook: Annotated[AlertWebhook | str, BeforeValidator(no_inline_block)] = "default",
     credentials: Annotated[VideoDBCredentials | str, BeforeValidator(no_inline_block)] = "default",

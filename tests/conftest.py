@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from itertools import zip_longest
@@ -26,6 +27,9 @@ os.environ |= {
     "DO_NOT_TRACK": "1",
 }
 os.environ.pop("VIDEO_DB_API_KEY", None)
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # Begun by a script in the background; a worker that inherits it does not end upon SIGTERM (docs/workers.md).
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # An authority of nobody that is asked, since all of them are on loopback: each client that is made reads its
 # authorities, and to read the world's takes 50 ms of CPU.
 os.environ |= dict.fromkeys(("SSL_CERT_FILE", "PREFECT_API_SSL_CERT_FILE"), str(make_authority(_HOME)[0]))

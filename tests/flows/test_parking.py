@@ -8,6 +8,7 @@ from contextvars import copy_context
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from prefect.client.orchestration import get_client
@@ -18,9 +19,12 @@ from prefect_videodb.errors import ConfigurationError
 from prefect_videodb.flows import change_recording, record_meeting, stop_orphaned_streams
 from prefect_videodb.precedence import Precedence
 from prefect_videodb.recording.crashes import go_on
+from prefect_videodb.recording.memory import planned_window, remembered
+from prefect_videodb.recording.models import Window
 from prefect_videodb.recording.orphans import Verdict
 from prefect_videodb.recording.parking import PARKED, wake_at
 from prefect_videodb.recording.silence import SILENCE, silent_runs
+from prefect_videodb.recording.text import clock
 from prefect_videodb.worker.execution import Execution
 from tests.flows.conftest import HOLDING, SHORT, Account, Run, result_of, the_one_stopped_stream
 from tests.support.processes import stopped, wait_for
@@ -38,6 +42,17 @@ def connected(account: Account, run: Run) -> bool:
     return [stream["status"] for stream in account.streams(str(run.id))] == ["connected"]
 
 
+def shown(run: Run) -> str:
+    """Give what the UI shows of a recording before its report."""
+    return str(run.artifacts()["recording-now"]["data"])
+
+
+def window_of(run: Run) -> Window:
+    window = planned_window(remembered(run.read()))
+    assert window is not None
+    return window
+
+
 def park(run: Run) -> None:
     """Execute once, as a worker does: the process ends, and the recording goes on."""
     with stopped(run.execute()) as process:
@@ -52,7 +67,7 @@ def test_a_parked_recording_holds_no_process_and_ends_on_time(account: Account, 
     state = run.read().state
     assert state is not None
     assert "Recording Sample meeting until" in (state.message or "") or "Daily stand-up" in (state.message or "")
-    assert "recording-now" in run.artifacts()
+    assert f"until **{clock(window_of(run).end)}**" in shown(run)
     planned = state.state_details.scheduled_time
     assert planned is not None
 
@@ -128,6 +143,7 @@ def test_a_parked_recording_is_given_a_later_end(account: Account, deployed: str
     state = run.read().state
     assert state is not None
     assert state.state_details.scheduled_time == wake_at(later)
+    assert f"until **{clock(later)}**" in shown(run)
     # One that a worker fetched before the change wakes at the old end, and parks again.
     with get_client(sync_client=True) as client:
         client.update_flow_run_labels(run.id, {"videodb.window_end": (later + timedelta(minutes=1)).isoformat()})
@@ -165,8 +181,9 @@ def worker(account: Account, deployed: str, tmp_path: Path) -> Iterator[None]:
 
 @pytest.mark.usefixtures("worker")
 def test_cancelling_a_parked_recording_stops_it_and_keeps_what_there_is(account: Account, deployed: str) -> None:
-    run = Run.of(deployed, duration_minutes=30.0, queries=[])
-    not_kept = Run.of(deployed, duration_minutes=30.0, queries=[], options={"export_when_cancelled": False})
+    kept, gone = f"kept {uuid4()}", f"gone {uuid4()}"
+    run = Run.of(deployed, name=kept, duration_minutes=30.0, queries=[])
+    not_kept = Run.of(deployed, name=gone, duration_minutes=30.0, queries=[], options={"export_when_cancelled": False})
     wait_for("the runs are parked", lambda: parked(run) and parked(not_kept))
     assert connected(account, run)
     wait_for("something is recorded", lambda: account.has_recorded(run) and account.has_recorded(not_kept))
@@ -180,9 +197,13 @@ def test_cancelling_a_parked_recording_stops_it_and_keeps_what_there_is(account:
     assert state.is_cancelled()  # there is no process whose end it had to wait for
     # Prefect's automation starts the flow that looks after it.
     wait_for("the stream is stopped", lambda: not connected(account, run))
-    stream = the_one_stopped_stream(account, run)
-    wait_for("what was recorded is a video", lambda: account.videos(stream["name"]))
-    assert not account.videos(str(not_kept.id))
+    the_one_stopped_stream(account, run)
+    wait_for("what was recorded is a video", lambda: account.videos(kept))
+    [video] = account.videos(kept)
+    assert video["name"] == kept
+    wait_for("the run tells where it is", lambda: f"What it had recorded is the video {video['id']}" in shown(run))
+    assert "was ended: " in shown(run)
+    assert not account.videos(gone)
 
 
 def test_what_nobody_looks_after_is_stopped_and_everything_else_is_left_alone(account: Account, deployed: str) -> None:

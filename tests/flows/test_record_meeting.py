@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from prefect.exceptions import PrefectHTTPStatusError
 from pydantic import SecretStr
 
 from prefect_videodb.blocks import RTStreamSource
@@ -70,6 +71,13 @@ def test_no_secret_is_in_what_prefect_keeps(account: Account, deployed: str, pre
     assert KEY not in kept
     assert result_of(finished).spoken_words == "not searched"
     assert prefect_url
+
+
+def test_a_url_with_a_password_is_refused_before_there_is_a_run_that_shows_it(account: Account, deployed: str) -> None:
+    assert account
+    for url in ("rtsp://user:hunter22@camera/room", "rtsp://camera/room?token=hunter22"):
+        with pytest.raises(PrefectHTTPStatusError, match="409"):
+            Run.of(deployed, source=url)
 
 
 def test_a_wrong_key_is_said_at_once(account: Account, deployed: str, proxy: FaultyProxy) -> None:

@@ -130,7 +130,8 @@ def test_under_a_worker_a_cancelled_run_leaves_no_stream_and_a_killed_one_goes_o
     account: Account, deployed: str, tmp_path: Path
 ) -> None:
     with running_worker(tmp_path):
-        cancelled = Run.of(deployed, duration_minutes=30.0, options=HOLDING)
+        title = f"cancelled {tmp_path.name}"
+        cancelled = Run.of(deployed, name=title, duration_minutes=30.0, options=HOLDING)
         killed = Run.of(deployed, duration_minutes=30.0, options=HOLDING)
         cancelled.wait_for_label("videodb.window_start")
         killed.wait_for_label("videodb.window_start")
@@ -142,7 +143,8 @@ def test_under_a_worker_a_cancelled_run_leaves_no_stream_and_a_killed_one_goes_o
         os.kill(int(pid.rpartition(":")[2]), signal.SIGKILL)
         wait_for("the run is cancelled", lambda: cancelled.state().is_cancelled())
         wait_for("its stream is stopped", lambda: account.statuses(cancelled) == ["stopped"])
-        wait_for("what was recorded is a video", lambda: account.videos(str(cancelled.id)))
+        wait_for("what was recorded is a video", lambda: account.videos(title))
+        wait_for("the run tells where it is", lambda: account.videos(title)[0]["id"] in str(cancelled.artifacts()))
         wait_for("it is executed again", lambda: killed.read().run_count == 2 and killed.state().is_running())
         assert killed.read().labels["videodb.crashes"] == "1"
         assert account.statuses(killed) == ["connected"]

@@ -323,6 +323,20 @@ def test_a_run_that_somebody_else_has_scheduled_meanwhile_is_left_alone(account:
     assert state_of(run).is_running()
 
 
+def test_a_crash_that_somebody_else_has_counted_already_is_not_counted_again(account: Account, deployed: str) -> None:
+    assert account
+    run = Run.of(deployed)
+    put(run, Crashed())
+    with get_client(sync_client=True) as client:
+        labels = {"videodb.crashes": "1", "videodb.crash": str(run.read().state_id)}
+        client.update_flow_run_labels(run.id, labels)
+    assert goes_on(run.id) is Fate.GOES_ON
+    assert run.read().labels["videodb.crashes"] == "1"
+    put(run, Crashed())
+    assert goes_on(run.id) is Fate.GOES_ON
+    assert run.read().labels["videodb.crashes"] == "2"
+
+
 def test_a_recording_that_a_worker_takes_while_its_end_is_moved_is_not_scheduled_beside_it(
     account: Account, deployed: str, prefect_url: str
 ) -> None:

@@ -5,7 +5,7 @@ from uuid import UUID, uuid4
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefect_videodb.recording.ownership import is_elsewhere, owner, server_in, stream_name
+from prefect_videodb.recording.ownership import is_elsewhere, owner, server_in, stream_name, title_in
 
 RUN = UUID("01234567-89ab-4cde-8f01-23456789abcd")
 
@@ -38,4 +38,7 @@ def test_a_stream_that_we_did_not_name_has_no_owner(name: str) -> None:
 def test_a_title_that_poses_as_a_mark_does_not_change_the_owner() -> None:
     assert owner(stream_name(f"[prefect-videodb {uuid4()}]", str(RUN))) == RUN
     assert owner(f"{stream_name('x', str(RUN))} copy") is None
+    assert title_in(stream_name("A [meeting]", str(RUN), "0123456789ab")) == "A [meeting]"
+    assert title_in("not ours") == "not ours"
+    assert title_in(None) is None
     assert owner(None) is None

@@ -36,7 +36,7 @@ def markdown(follow_up: FollowUp, not_notified: list[str]) -> str:
         *_facts(follow_up),
         "",
         *_lines("What was said", follow_up.said),
-        *_lines("What was seen", follow_up.seen),
+        *_lines("What the index told", follow_up.seen),
     ]
     if follow_up.missing:
         lines += ["## What is missing", "", *(f"- {escape(text)}" for text in follow_up.missing), ""]

@@ -13,6 +13,7 @@ from prefect_videodb.recording.inputs import LONGEST
 from prefect_videodb.recording.memory import label, planned_window, remembered
 from prefect_videodb.recording.models import Window
 from prefect_videodb.recording.parking import is_parked, schedule, wake_at
+from prefect_videodb.recording.showing import show_new_end
 from prefect_videodb.recording.text import clock
 
 # A recording looks every four seconds, and a look takes its time.
@@ -59,5 +60,6 @@ def set_recording_end(flow_run_id: UUID, end_time: datetime | None = None) -> Wi
         # One that a worker has taken meanwhile would be executed twice.
         if is_parked(client.read_flow_run(run.id)):
             schedule(client, run.id, wake_at(end), f"Recording until {clock(end)}")
+        show_new_end(client, run, Window(start=window.start, end=end))
     get_logger().info("%s records until %s", run.name, clock(end))
     return Window(start=window.start, end=end)

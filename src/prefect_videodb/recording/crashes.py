@@ -38,6 +38,12 @@ def crashes(run: FlowRun) -> int:
     return int(count) if count.isdecimal() else 0
 
 
+def _counted_with_this(run: FlowRun) -> int:
+    """Count how often the run was put back, with the crash that it is in now: two may look after it at once."""
+    is_counted = remembered(run).get("crash") == str(run.state_id)
+    return crashes(run) + (0 if is_counted else 1)
+
+
 def may_go_on(run: FlowRun) -> bool:
     """Say whether a crashed run may be executed again: a worker does that only for runs of a deployment."""
     return run.deployment_id is not None and crashes(run) < MOST_CRASHES
@@ -62,13 +68,11 @@ def goes_on(flow_run_id: UUID, name: str | None = None) -> Fate:
     Where Prefect cannot be asked, not even after a while, the run is left to `stop_orphaned_streams`: what it records
     is worth more than the minutes until then cost.
     """
-    counted: int | None = None
     for pause_s in (*_ASK_AGAIN_AFTER_S, None):
         try:
             with get_client(sync_client=True) as client:
                 run = client.read_flow_run(flow_run_id)
-                counted = crashes(run) if counted is None else counted  # a try that failed may have counted already
-                return _go_on_or_not(client, run, name, counted)
+                return _go_on_or_not(client, run, name)
         except ObjectNotFound:
             return Fate.IS_OVER
         except (PrefectException, httpx.HTTPError, RuntimeError) as error:
@@ -79,14 +83,14 @@ def goes_on(flow_run_id: UUID, name: str | None = None) -> Fate:
     return Fate.UNKNOWN
 
 
-def _go_on_or_not(client: SyncPrefectClient, run: FlowRun, name: str | None, counted: int) -> Fate:
+def _go_on_or_not(client: SyncPrefectClient, run: FlowRun, name: str | None) -> Fate:
     if run.state is None or not run.state.is_crashed():
         # Nobody but who has scheduled it again makes it anything that has not ended.
         is_over = run.state is None or run.state.is_final() or run.state.is_cancelling()
         return Fate.IS_OVER if is_over else Fate.GOES_ON
-    if run.deployment_id is None or counted >= MOST_CRASHES:
+    if run.deployment_id is None or _counted_with_this(run) > MOST_CRASHES:
         return Fate.IS_OVER
-    _schedule_again(client, run, name, counted)
+    _schedule_again(client, run, name)
     return Fate.GOES_ON
 
 
@@ -104,14 +108,14 @@ def go_on(client: SyncPrefectClient, run: FlowRun, name: str | None = None) -> N
         httpx.HTTPError, PrefectException: Prefect is away.
     """
     run = read_unchanged(client, run)
-    _schedule_again(client, run, name, crashes(run))
+    _schedule_again(client, run, name)
 
 
-def _schedule_again(client: SyncPrefectClient, run: FlowRun, name: str | None, counted: int) -> None:
-    """Schedule a run that was read just now, and was put back so often before."""
-    this_one = counted + 1
+def _schedule_again(client: SyncPrefectClient, run: FlowRun, name: str | None) -> None:
+    """Schedule a run that was read just now."""
+    this_one = _counted_with_this(run)
     # Counted first: killed after this line, it is tried less often, never more.
-    client.update_flow_run_labels(run.id, label(crashes=str(this_one)))
+    client.update_flow_run_labels(run.id, label(crashes=str(this_one), crash=str(run.state_id)))
     again = datetime.now(UTC) + _PAUSE
     at = max(again, run.expected_start_time or again)  # it may have been begun before its time
     told = f"Crashed, goes on (try {this_one} of {MOST_CRASHES})"

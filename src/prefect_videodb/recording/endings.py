@@ -6,8 +6,9 @@ from prefect.client.schemas.objects import FlowRun
 
 from prefect_videodb._logging import get_logger
 from prefect_videodb.client import Client, Job, streams
-from prefect_videodb.client.models import Export
+from prefect_videodb.client.models import Export, RTStream
 from prefect_videodb.errors import InvalidRequest, VideoDBError
+from prefect_videodb.recording.ownership import title_in
 
 _TRIES = 3
 _PAUSE_S = 2.0
@@ -19,20 +20,23 @@ def is_exported_when_cancelled(run: FlowRun) -> bool:
     return not (isinstance(options, dict) and options.get("export_when_cancelled") is False)
 
 
-def request_export(client: Client, rtstream_id: str) -> str | None:
+def request_export(client: Client, stream: RTStream) -> str | None:
     """Ask for a permanent video of what a stopped stream recorded; the service makes it whether anybody waits or not.
+
+    It is called as the recording is.
 
     Returns:
         The video's id, where the service knows it at once; None when it is still being made, or nothing was recorded.
     """
     for _ in range(_TRIES):  # how soon after a stop a stream can be exported is not known
         try:
-            answer = client.begin(streams.export(rtstream_id))
+            answer = client.begin(streams.export(stream.id, name=title_in(stream.name)))
         except InvalidRequest as refusal:
-            get_logger().info("Nothing of stream %s can be exported: %s", rtstream_id, refusal)
+            get_logger().info("Nothing of stream %s can be exported: %s", stream.id, refusal)
         except VideoDBError as error:
-            get_logger().warning("The export of stream %s could not be asked for: %s", rtstream_id, error)
+            get_logger().warning("The export of stream %s could not be asked for: %s", stream.id, error)
         else:
+            get_logger().info("What stream %s recorded is exported: %s", stream.id, _video_id(answer) or "soon")
             return _video_id(answer)
         time.sleep(_PAUSE_S)
     return None

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Self, TypeVar, cast
+from typing import Annotated, Self, TypeVar, cast
 
 from prefect.blocks.core import Block
-from pydantic import SecretStr
+from pydantic import Field, SecretStr
 
 from prefect_videodb.blocks import AlertWebhook, RecordingArchive, RTStreamSource, VideoDBCredentials
 from prefect_videodb.client import API_KEY_VARIABLE
@@ -19,6 +19,9 @@ _DEFAULT_MINUTES = 60.0
 # A guard: nobody means to pay for more.
 LONGEST = timedelta(hours=24)
 _B = TypeVar("_B", bound=Block)
+# A block's name, or a URL without user info and query: Prefect refuses a run with another one before it is there, and
+# what the run would hold everybody could read. What only looks like a stream key is refused when the run begins.
+SourceName = Annotated[str, Field(json_schema_extra={"pattern": r"^(?!.*://.*[@?])"})]
 
 
 def load_credentials(given: object) -> VideoDBCredentials:
@@ -51,7 +54,8 @@ def load_source(given: object) -> RTStreamSource:
         if may_hold_secret(given):
             raise ConfigurationError(
                 f"a URL with a password, a query or a stream key ({redact_url(given)}) does not belong into the "
-                "parameters of a flow run: save it as an RTStreamSource block and give the block's name"
+                "parameters of a flow run: save it as an RTStreamSource block, give the block's name, and delete this "
+                "run, whose parameters show the URL"
             )
         return RTStreamSource(url=SecretStr(given))
     return _load(RTStreamSource, given)

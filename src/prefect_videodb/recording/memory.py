@@ -14,10 +14,10 @@ from uuid import UUID
 import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun
-from prefect.context import FlowRunContext, SettingsContext, get_settings_context
+from prefect.context import FlowRunContext
 from prefect.exceptions import PrefectException
-from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, Settings
 
+from prefect_videodb._asking import asking_once
 from prefect_videodb._logging import get_logger
 from prefect_videodb.precedence import going_first
 from prefect_videodb.recording.models import Window
@@ -30,8 +30,6 @@ _WRITE_WITHIN_S = 10.0
 _PAUSE_S = 0.2
 # A Prefect that hangs must not delay the end that is asked for.
 _ANSWER_WITHIN_S = 5.0
-# The settings that were asked with last, and what was made of them.
-_once: tuple[Settings, Settings] | None = None
 
 
 class Memory:
@@ -138,18 +136,6 @@ def _read_by_engine(flow_run_id: UUID) -> FlowRun | None:
     """Give the run as the engine read it when this execution began; None outside of it."""
     context = FlowRunContext.get()
     return context.flow_run if context and context.flow_run and context.flow_run.id == flow_run_id else None
-
-
-def asking_once() -> SettingsContext:
-    """Give the settings of this thread with a client that does not try again.
-
-    Prefect's `temporary_settings` reads the files of all settings anew, which takes 20 ms of CPU: more than to ask.
-    """
-    global _once  # noqa: PLW0603 - at worst two threads make the same
-    context = get_settings_context()
-    if _once is None or _once[0] is not context.settings:
-        _once = context.settings, context.settings.copy_with_update({PREFECT_CLIENT_MAX_RETRIES: 0})
-    return SettingsContext(profile=context.profile, settings=_once[1])
 
 
 def remembered(run: FlowRun) -> dict[str, str]:

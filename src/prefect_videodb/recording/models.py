@@ -48,7 +48,7 @@ class RecordingOptions(BaseModel):
         gt=0,
         le=3600,
         title="Time-out of the start (seconds)",
-        description="How long a source that is not up yet is tried before the recording is given up.",
+        description="How long a source that the service cannot ingest yet is tried before the recording is given up.",
     )
     most_streams: int | None = Field(
         default=None,

@@ -49,6 +49,11 @@ def owner(name: str | None) -> UUID | None:
     return UUID(found[1]) if found else None
 
 
+def title_in(name: str | None) -> str | None:
+    """Tell what the recording is called whose stream has this name."""
+    return _MARK.sub("", name or "").rstrip() or None
+
+
 def server_in(name: str | None) -> str | None:
     """Tell to which Prefect server the run belongs that made the stream of this name; None where it does not say."""
     found = _MARK.search(name or "")

@@ -11,7 +11,6 @@ from typing import Any, NoReturn
 from uuid import UUID
 
 import httpx
-from prefect.artifacts import create_markdown_artifact
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.exceptions import Pause, PrefectException
@@ -22,7 +21,7 @@ from prefect_videodb._logging import get_logger
 from prefect_videodb.punctual import due_at
 from prefect_videodb.recording.memory import Memory
 from prefect_videodb.recording.models import Window
-from prefect_videodb.recording.text import clock, escape
+from prefect_videodb.recording.text import clock
 
 # What the UI shows while a run is parked.
 PARKED = "Recording"
@@ -137,16 +136,3 @@ def schedule(
         told = getattr(answer.details, "reason", None) or answer.status
         raise RuntimeError(f"the run cannot be scheduled: {told}")
     return answer.state
-
-
-def show(window: Window, title: str) -> None:
-    """Show what is being recorded and until when. What only shows must not keep a run from being parked."""
-    text = f"**{escape(title)}** is being recorded from {clock(window.start)} until **{clock(window.end)}**."
-    try:
-        create_markdown_artifact(
-            f"{text}\n\nNo process waits for it. Cancel the run to end the recording at once.",
-            key="recording-now",
-            description=f"Recording until {clock(window.end)}",
-        )
-    except (httpx.HTTPError, PrefectException) as error:
-        get_logger().warning("What is being recorded could not be shown: %s", error)

@@ -15,8 +15,9 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.exceptions import PrefectException
 from prefect.settings import PREFECT_API_URL
 
+from prefect_videodb._asking import asking_once
 from prefect_videodb._logging import get_logger
-from prefect_videodb.recording.memory import Memory, asking_once
+from prefect_videodb.recording.memory import Memory
 
 VARIABLE = "videodb_server"
 # What a run remembers of it. It is empty where Prefect could not be asked.

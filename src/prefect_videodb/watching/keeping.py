@@ -69,7 +69,7 @@ def _set_up(run: WatchRun, watch: StreamWatch) -> dict[str, str]:
     event_ids = ensure_events(run.account, run.wanted)
     ensure_indexes_and_alerts(run.account, watch.rtstream_id, run.wanted, event_ids)
     run.memory.remember(events=json.dumps(event_ids), quiet_since=datetime.now(UTC).isoformat())
-    get_logger().info("Watching stream %s for %d events", watch.rtstream_id, len(event_ids))
+    get_logger().info("Watching stream %s; events: %d", watch.rtstream_id, len(event_ids))
     return event_ids
 
 

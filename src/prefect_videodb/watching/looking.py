@@ -91,20 +91,19 @@ def _said(one: Wanted) -> str:
 def _judge_alerts(
     index_id: str, enabled: Sequence[Alert], wanted: Sequence[Wanted], event_ids: Mapping[str, str], seen: Look
 ) -> None:
-    rightly: set[str] = set()
-    for one in wanted:
-        same = sorted(alert.id for alert in enabled if _is(alert, one, event_ids))
-        if not same:
-            seen.found.append(
-                Found(Part.ALERT, f"of {one.watch.label!r} on index {index_id} is not enabled, or not there")
-            )
-        rightly |= set(same[:1])
+    found = [(one, sorted(alert.id for alert in enabled if _is(alert, one, event_ids))) for one in wanted]
+    rightly = {same[0] for _, same in found if same}
     # The index is the watch's own, and so are the alerts for its events on it. Other events are somebody else's.
     ours = {event_ids[one.event_key] for one in wanted if one.event_key in event_ids}
-    for alert in enabled:
-        if definition(alert.event_id) in ours and alert.id not in rightly:
-            seen.found.append(Found(Part.ALERT, f"{alert.id} calls an address that is outdated, or a second time"))
-            seen.outdated.append((index_id, alert.id))
+    outdated = [alert for alert in enabled if definition(alert.event_id) in ours and alert.id not in rightly]
+    for alert in outdated:
+        seen.found.append(Found(Part.ALERT, f"{alert.id} calls an address that is outdated, or a second time"))
+        seen.outdated.append((index_id, alert.id))
+    told = {definition(alert.event_id) for alert in outdated}
+    for one, same in found:
+        if not same and event_ids.get(one.event_key) not in told:
+            told_as = f"of {one.watch.label!r} on index {index_id} is not enabled, or not there"
+            seen.found.append(Found(Part.ALERT, told_as))
 
 
 def _is(alert: Alert, one: Wanted, event_ids: Mapping[str, str]) -> bool:

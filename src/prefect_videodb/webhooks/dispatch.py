@@ -18,6 +18,7 @@ from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags
 from prefect.exceptions import ObjectNotFound, PrefectException
 
+from prefect_videodb._asking import asking_once
 from prefect_videodb.webhooks.confirming import confirm
 from prefect_videodb.webhooks.cooldown import newest_run, tags_of
 from prefect_videodb.webhooks.failures import Failures
@@ -74,8 +75,10 @@ class Dispatcher:
         """Dispatch until `ended`. What was begun is finished; what was not waits in the inbox."""
         while not ended.is_set():
             try:
-                async with get_client() as prefect:
-                    await self._run(prefect, ended)
+                # Tried again here, where what waits says why it does.
+                with asking_once():
+                    async with get_client() as prefect:
+                        await self._run(prefect, ended)
             except (httpx.HTTPError, PrefectException, OSError, RuntimeError) as error:
                 logger.warning("%s; what waits is tried again in %.1f s", _told(error), self._pause_s)
                 with suppress(TimeoutError):

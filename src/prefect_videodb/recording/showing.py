@@ -1,0 +1,81 @@
+"""What the UI shows of a recording that is parked, and of one that somebody else has ended: one artifact of its run.
+
+What only shows must keep nothing from being done: where Prefect cannot be asked, the log says so.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
+from prefect.artifacts import create_markdown_artifact
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, ArtifactFilterKey
+from prefect.client.schemas.objects import Artifact, FlowRun
+from prefect.exceptions import PrefectException
+
+from prefect_videodb._logging import get_logger
+from prefect_videodb.recording.models import Window
+from prefect_videodb.recording.text import clock, escape
+
+_KEY = "recording-now"
+
+
+def show(window: Window, title: str) -> None:
+    """Show what is being recorded and until when, in the run that records it."""
+    with _whatever_happens():
+        text, description = _planned(window, title)
+        create_markdown_artifact(text, key=_KEY, description=description)
+
+
+def show_new_end(prefect: SyncPrefectClient, run: FlowRun, window: Window) -> None:
+    """Show that a recording has another end, where its end is shown."""
+    with _whatever_happens():
+        if shown := _shown(prefect, run):
+            text, description = _planned(window, _title(run))
+            prefect.update_artifact(shown.id, ArtifactUpdate(data=text, description=description))
+
+
+def show_ended(prefect: SyncPrefectClient, run: FlowRun, why: str, video_ids: list[str]) -> None:
+    """Show that a recording was ended from without: why, and which video holds what it had recorded.
+
+    Where there is no such video, only what was shown of it before is put right.
+
+    Args:
+        prefect: Prefect.
+        run: the recording's run.
+        why: as a sentence goes on after "was ended: ".
+        video_ids: of what was exported.
+    """
+    kept = [f"What it had recorded is the video {escape(one)}." for one in video_ids]
+    text = "\n\n".join([f"**{escape(_title(run))}** was ended: {escape(why)}.", *kept])
+    with _whatever_happens():
+        if shown := _shown(prefect, run):
+            prefect.update_artifact(shown.id, ArtifactUpdate(data=text, description="Ended"))
+        elif video_ids:
+            made = ArtifactCreate(key=_KEY, type="markdown", data=text, description="Ended", flow_run_id=run.id)
+            prefect.create_artifact(made)
+
+
+def _planned(window: Window, title: str) -> tuple[str, str]:
+    until = clock(window.end)
+    text = f"**{escape(title)}** is recorded from {clock(window.start)} until **{until}**."
+    later = "No process waits for it. Cancel the run to end the recording at once; the report follows its end."
+    return f"{text}\n\n{later}", f"Recording until {until}"
+
+
+def _shown(prefect: SyncPrefectClient, run: FlowRun) -> Artifact | None:
+    wanted = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run.id]), key=ArtifactFilterKey(any_=[_KEY]))
+    return next(iter(prefect.read_artifacts(artifact_filter=wanted, limit=1)), None)
+
+
+def _title(run: FlowRun) -> str:
+    return str(run.parameters.get("name") or run.name)
+
+
+@contextmanager
+def _whatever_happens() -> Iterator[None]:
+    try:
+        yield
+    except (httpx.HTTPError, PrefectException) as error:
+        get_logger().warning("What is being recorded could not be shown: %s", error)
