@@ -47,8 +47,8 @@ from prefect_videodb.recording.parking import is_begun_for, is_worth_parking, pa
 from prefect_videodb.recording.parts import began_last, earlier_parts, gaps, remember_part
 from prefect_videodb.recording.report import publish
 from prefect_videodb.recording.servers import SERVER, server_of_run
-from prefect_videodb.recording.showing import show, show_ended
 from prefect_videodb.recording.shots import as_shots, clip_parts, hits, in_order_of_time
+from prefect_videodb.recording.showing import show, show_ended
 from prefect_videodb.recording.steps import Steps
 from prefect_videodb.recording.stream import (
     ERROR,
