@@ -328,8 +328,8 @@ def test_a_crash_that_somebody_else_has_counted_already_is_not_counted_again(acc
     run = Run.of(deployed)
     put(run, Crashed())
     with get_client(sync_client=True) as client:
-        labels = {"videodb.crashes": "1", "videodb.crash": str(run.read().state_id)}
-        client.update_flow_run_labels(run.id, labels)
+        state_id = str(run.read().state_id)
+        client.update_flow_run_labels(run.id, {"videodb.crashes": "1", "videodb.crash": state_id})
     assert goes_on(run.id) is Fate.GOES_ON
     assert run.read().labels["videodb.crashes"] == "1"
     put(run, Crashed())
