@@ -114,11 +114,11 @@ def test_what_was_accepted_while_prefect_was_away_is_dispatched_afterwards_in_or
     nowhere = "http://127.0.0.1:9/api"
     with monkeypatch.context() as away:
         away.setenv("PREFECT_API_URL", nowhere)
-        away.setenv("PREFECT_CLIENT_MAX_RETRIES", "0")
         with running_service(inbox, log) as service:
             for number in range(20):
                 assert service.post(firing(number, label=f"n{number:02}")).elapsed.total_seconds() < 5
             assert service.health()["waiting"] == 20
+            wait_for("it says why", lambda: "Prefect cannot be reached" in str(service.health()["troubles"]), 20)
             assert runs_of(deployed) == []
     assert prefect_url
     with running_service(inbox, log) as service:
