@@ -21,7 +21,7 @@ from prefect_videodb.precedence import give_way, hurry, rest, stand_aside
 from prefect_videodb.punctual import due_or_now, punctual, wait_for_due
 from prefect_videodb.recording.archive import archive_videos
 from prefect_videodb.recording.crashes import Fate, goes_on, will_go_on
-from prefect_videodb.recording.endings import is_exported_when_cancelled, request_export
+from prefect_videodb.recording.endings import Requested, is_exported_when_cancelled, request_export
 from prefect_videodb.recording.inputs import (
     LONGEST,
     Plan,
@@ -96,14 +96,14 @@ def stop_what_is_left(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]
     account = load_credentials(credentials)
     stop_streams_of(account, str(flow_run.id))
     is_cancelled = state.is_cancelling() or state.is_cancelled()
-    video_ids: list[str] = []
+    videos: list[Requested] = []
     if not (state.is_failed() or (is_cancelled and not is_exported_when_cancelled(flow_run))):
         # Its own process may have stopped it, and come no further. What is exported already is not exported again.
         with account.get_client() as client:
-            exported = [request_export(client, stream) for stream in find_streams_of(client, str(flow_run.id))]
-        video_ids = [video_id for video_id in exported if video_id]
+            asked_for = [request_export(client, stream) for stream in find_streams_of(client, str(flow_run.id))]
+        videos = [video for video in asked_for if video]
     with get_client(sync_client=True) as prefect:
-        show_ended(prefect, flow_run, f"the run is {state.name}", video_ids)
+        show_ended(prefect, flow_run, f"the run is {state.name}", videos)
 
 
 def go_on_or_stop(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:

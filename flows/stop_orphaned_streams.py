@@ -166,9 +166,10 @@ class _Look:
             get_logger().warning("Stopped stream %s: %s", finding.stream.id, finding.reason)
             clear(client, finding.stream.id, str(finding.run_id))
             if self.export and _wants_export(finding.run):
-                told.video_id = request_export(client, finding.stream)
+                video = request_export(client, finding.stream)
+                told.video_id = video.video_id if video else None
                 if finding.run:
-                    show_ended(self.prefect, finding.run, finding.reason, [told.video_id] if told.video_id else [])
+                    show_ended(self.prefect, finding.run, finding.reason, [video] if video else [])
 
     def _wake(self, client: Client, found: list[RTStream]) -> None:
         """Wake the parked recordings whose stream records no more: stopped by somebody, or given up by the service."""

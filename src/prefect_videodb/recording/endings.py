@@ -1,11 +1,12 @@
 """What becomes of a recording that somebody else ends: a cancelled run, an orphaned stream."""
 
 import time
+from dataclasses import dataclass
 
 from prefect.client.schemas.objects import FlowRun
 
 from prefect_videodb._logging import get_logger
-from prefect_videodb.client import Client, Job, streams
+from prefect_videodb.client import Client, streams
 from prefect_videodb.client.models import Export, RTStream
 from prefect_videodb.errors import InvalidRequest, VideoDBError
 from prefect_videodb.recording.ownership import title_in
@@ -20,13 +21,20 @@ def is_exported_when_cancelled(run: FlowRun) -> bool:
     return not (isinstance(options, dict) and options.get("export_when_cancelled") is False)
 
 
-def request_export(client: Client, stream: RTStream) -> str | None:
+@dataclass(frozen=True, slots=True)
+class Requested:
+    """A video that was asked for; its id is None while it is being made."""
+
+    video_id: str | None
+
+
+def request_export(client: Client, stream: RTStream) -> Requested | None:
     """Ask for a permanent video of what a stopped stream recorded; the service makes it whether anybody waits or not.
 
     It is called as the recording is.
 
     Returns:
-        The video's id, where the service knows it at once; None when it is still being made, or nothing was recorded.
+        The video; None when there will be none: nothing was recorded, or the service could not be asked.
     """
     for _ in range(_TRIES):  # how soon after a stop a stream can be exported is not known
         try:
@@ -36,11 +44,8 @@ def request_export(client: Client, stream: RTStream) -> str | None:
         except VideoDBError as error:
             get_logger().warning("The export of stream %s could not be asked for: %s", stream.id, error)
         else:
-            get_logger().info("What stream %s recorded is exported: %s", stream.id, _video_id(answer) or "soon")
-            return _video_id(answer)
+            video_id = answer.video_id if isinstance(answer, Export) else None
+            get_logger().info("What stream %s recorded is exported: %s", stream.id, video_id or "it is being made")
+            return Requested(video_id)
         time.sleep(_PAUSE_S)
     return None
-
-
-def _video_id(answer: Export | Job[Export]) -> str | None:
-    return answer.video_id if isinstance(answer, Export) else None

@@ -3,7 +3,7 @@
 What only shows must keep nothing from being done: where Prefect cannot be asked, the log says so.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import httpx
@@ -15,6 +15,7 @@ from prefect.client.schemas.objects import Artifact, FlowRun
 from prefect.exceptions import PrefectException
 
 from prefect_videodb._logging import get_logger
+from prefect_videodb.recording.endings import Requested
 from prefect_videodb.recording.models import Window
 from prefect_videodb.recording.text import clock, escape
 
@@ -36,8 +37,8 @@ def show_new_end(prefect: SyncPrefectClient, run: FlowRun, window: Window) -> No
             prefect.update_artifact(shown.id, ArtifactUpdate(data=text, description=description))
 
 
-def show_ended(prefect: SyncPrefectClient, run: FlowRun, why: str, video_ids: list[str]) -> None:
-    """Show that a recording was ended from without: why, and which video holds what it had recorded.
+def show_ended(prefect: SyncPrefectClient, run: FlowRun, why: str, videos: Sequence[Requested]) -> None:
+    """Show that a recording was ended from without: why, and where what it had recorded is.
 
     Where there is no such video, only what was shown of it before is put right.
 
@@ -45,14 +46,14 @@ def show_ended(prefect: SyncPrefectClient, run: FlowRun, why: str, video_ids: li
         prefect: Prefect.
         run: the recording's run.
         why: as a sentence goes on after "was ended: ".
-        video_ids: of what was exported.
+        videos: what was exported.
     """
-    kept = [f"What it had recorded is the video {escape(one)}." for one in video_ids]
+    kept = [f"What it had recorded is {_said(one)}." for one in videos]
     text = "\n\n".join([f"**{escape(_title(run))}** was ended: {escape(why)}.", *kept])
     with _whatever_happens():
         if shown := _shown(prefect, run):
             prefect.update_artifact(shown.id, ArtifactUpdate(data=text, description="Ended"))
-        elif video_ids:
+        elif videos:
             made = ArtifactCreate(key=_KEY, type="markdown", data=text, description="Ended", flow_run_id=run.id)
             prefect.create_artifact(made)
 
@@ -62,6 +63,10 @@ def _planned(window: Window, title: str) -> tuple[str, str]:
     text = f"**{escape(title)}** is recorded from {clock(window.start)} until **{until}**."
     later = "No process waits for it. Cancel the run to end the recording at once; the report follows its end."
     return f"{text}\n\n{later}", f"Recording until {until}"
+
+
+def _said(video: Requested) -> str:
+    return f"the video {escape(video.video_id)}" if video.video_id else "being made into a video of that name"
 
 
 def _shown(prefect: SyncPrefectClient, run: FlowRun) -> Artifact | None:
