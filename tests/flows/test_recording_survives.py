@@ -33,14 +33,16 @@ from tests.support.programs import running_worker
 
 @pytest.mark.parametrize("label", ["videodb.asked_at", "videodb.window_start", "videodb.video_id"])
 def test_a_killed_run_that_is_executed_again_goes_on_from_where_it_was(
-    account: Account, deployed: str, label: str
+    account: Account, deployed: str, proxy: FaultyProxy, label: str
 ) -> None:
     """Killed as it connects; while it records; after the export."""
+    proxy.rules = [Rule("POST", r"/index$", "hang after")]  # what is left to do then would be done in a moment
     run = Run.of(deployed, **SHORT)
     with stopped(run.execute()) as process:
         run.wait_for_label(label)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+    proxy.rules.clear()
     known = dict(run.read().labels)
     run.schedule_again()
     recording = result_of(run.finish())
