@@ -328,13 +328,27 @@ def test_a_crash_that_somebody_else_has_counted_already_is_not_counted_again(acc
     run = Run.of(deployed)
     put(run, Crashed())
     with get_client(sync_client=True) as client:
-        state_id = str(run.read().state_id)
-        client.update_flow_run_labels(run.id, {"videodb.crashes": "1", "videodb.crash": state_id})
+        crashed_at = state_of(run).timestamp.isoformat()
+        client.update_flow_run_labels(run.id, {"videodb.crashes": "1", "videodb.crash": f"0 {crashed_at}"})
     assert goes_on(run.id) is Fate.GOES_ON
     assert run.read().labels["videodb.crashes"] == "1"
+    put(run, Running())
     put(run, Crashed())
     assert goes_on(run.id) is Fate.GOES_ON
     assert run.read().labels["videodb.crashes"] == "2"
+
+
+def test_a_crash_that_is_told_once_more_is_scheduled_once_more_and_counted_once(
+    account: Account, deployed: str
+) -> None:
+    assert account
+    run = Run.of(deployed)
+    put(run, Running())
+    put(run, Crashed())
+    assert goes_on(run.id) is Fate.GOES_ON
+    put(run, Crashed())  # as Prefect's process worker does
+    wait_for("it goes on", lambda: state_of(run).is_scheduled())
+    assert run.read().labels["videodb.crashes"] == "1"
 
 
 def test_a_recording_that_a_worker_takes_while_its_end_is_moved_is_not_scheduled_beside_it(

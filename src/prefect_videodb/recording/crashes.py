@@ -1,8 +1,11 @@
 """A recording whose process died goes on, unless it died too often."""
 
+import threading
 import time
+from contextvars import copy_context
 from datetime import UTC, datetime, timedelta
 from enum import Enum
+from functools import partial
 from uuid import UUID
 
 import httpx
@@ -14,12 +17,17 @@ from prefect_videodb._logging import get_logger
 from prefect_videodb.recording.memory import Memory, label, remembered
 from prefect_videodb.recording.overtaking import read_unchanged, schedule_unchanged
 from prefect_videodb.recording.parking import PARKED
+from prefect_videodb.recording.text import as_moment
 from prefect_videodb.watching.life import WATCHING, is_watch
 
 # What kills a recording so often will kill it again; then its stream is stopped.
 MOST_CRASHES = 5
 # What killed it may still be there, a machine out of memory for one.
 _PAUSE = timedelta(seconds=5)
+# Prefect's process worker says that a process died when its runner has said so, and the hooks have run, once more. What
+# they scheduled is crashed again by that, unless a worker has taken it in between.
+_TOLD_TWICE_WITHIN = timedelta(seconds=15)
+_LOOK_AGAIN_AFTER_S = (2.0, 3.0, 5.0)
 # How long is waited before Prefect is asked once more, each time. It may be about to end, so not for long.
 _ASK_AGAIN_AFTER_S = (1.0, 3.0, 6.0)
 
@@ -39,9 +47,17 @@ def crashes(run: FlowRun) -> int:
 
 
 def _counted_with_this(run: FlowRun) -> int:
-    """Count how often the run was put back, with the crash that it is in now: two may look after it at once."""
-    is_counted = remembered(run).get("crash") == str(run.state_id)
-    return crashes(run) + (0 if is_counted else 1)
+    """Count how often the run was put back, with the crash that it is in now."""
+    return crashes(run) + (0 if _is_counted(run) else 1)
+
+
+def _is_counted(run: FlowRun) -> bool:
+    """Say whether somebody has counted this crash: two may look after it, and Prefect's worker tells it twice."""
+    execution, _, moment = remembered(run).get("crash", "").partition(" ")
+    counted_at, crashed_at = as_moment(moment), run.state.timestamp if run.state else None
+    if execution != str(run.run_count) or counted_at is None or crashed_at is None:
+        return False
+    return crashed_at - counted_at < _TOLD_TWICE_WITHIN
 
 
 def may_go_on(run: FlowRun) -> bool:
@@ -72,7 +88,11 @@ def goes_on(flow_run_id: UUID, name: str | None = None) -> Fate:
         try:
             with get_client(sync_client=True) as client:
                 run = client.read_flow_run(flow_run_id)
-                return _go_on_or_not(client, run, name)
+                fate = _go_on_or_not(client, run, name)
+            if fate is Fate.GOES_ON:
+                look = partial(copy_context().run, _see_that_it_goes_on, flow_run_id, name)
+                threading.Thread(target=look, name=f"crash of {flow_run_id}", daemon=True).start()
+            return fate  # noqa: TRY300 - it belongs to the try
         except ObjectNotFound:
             return Fate.IS_OVER
         except (PrefectException, httpx.HTTPError, RuntimeError) as error:
@@ -81,6 +101,19 @@ def goes_on(flow_run_id: UUID, name: str | None = None) -> Fate:
             time.sleep(pause_s)
     get_logger().error("Run %s is left to stop_orphaned_streams", flow_run_id)
     return Fate.UNKNOWN
+
+
+def _see_that_it_goes_on(flow_run_id: UUID, name: str | None) -> None:
+    """Schedule a run once more whose crash is told once more. Where this does not come to it, the automation does."""
+    for pause_s in _LOOK_AGAIN_AFTER_S:
+        time.sleep(pause_s)
+        try:
+            with get_client(sync_client=True) as client:
+                run = client.read_flow_run(flow_run_id)
+                if run.state and run.state.is_crashed() and _is_counted(run):
+                    _schedule_again(client, run, name)
+        except (PrefectException, httpx.HTTPError, RuntimeError) as error:
+            get_logger().warning("Whether run %s goes on could not be seen: %s", flow_run_id, error)
 
 
 def _go_on_or_not(client: SyncPrefectClient, run: FlowRun, name: str | None) -> Fate:
@@ -115,7 +148,9 @@ def _schedule_again(client: SyncPrefectClient, run: FlowRun, name: str | None) -
     """Schedule a run that was read just now."""
     this_one = _counted_with_this(run)
     # Counted first: killed after this line, it is tried less often, never more.
-    client.update_flow_run_labels(run.id, label(crashes=str(this_one), crash=str(run.state_id)))
+    if not _is_counted(run):
+        now = run.state.timestamp if run.state else datetime.now(UTC)
+        client.update_flow_run_labels(run.id, label(crashes=str(this_one), crash=f"{run.run_count} {now.isoformat()}"))
     again = datetime.now(UTC) + _PAUSE
     at = max(again, run.expected_start_time or again)  # it may have been begun before its time
     told = f"Crashed, goes on (try {this_one} of {MOST_CRASHES})"
