@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from uuid import UUID
 
@@ -20,7 +21,7 @@ from prefect_videodb.local_server import LocalServer
 from prefect_videodb.local_server.media.rtsp_server import LoopingRTSPServer
 from prefect_videodb.recording.changing import set_recording_end
 from prefect_videodb.recording.parking import is_parked
-from tests.flows.conftest import KEY, Account, deploy_to, pool_in_process
+from tests.flows.conftest import KEY, Account, Run, deploy_to, pool_in_process
 from tests.support.media import make_still
 from tests.support.prefect_server import is_final, runs_of
 from tests.support.processes import session_of, wait_for
@@ -62,6 +63,8 @@ def test_recordings_that_are_parked_hold_no_process_and_are_all_finished(account
     statuses = Counter(stream["status"] for stream in account.streams(""))
     assert statuses == {"connected": PARKED}  # they record, and nobody is there
 
+    for run_id in ids:
+        wait_for("something is recorded", partial(account.has_recorded, Run(run_id)))
     # All at the same moment, as meetings end.
     end = datetime.now(UTC) + timedelta(seconds=5 + 0.3 * PARKED)
     for run_id in ids:
