@@ -76,7 +76,9 @@ class Service(ThreadingHTTPServer):
 
 
 def _run_of(name: str) -> str:
-    return name.rstrip("]").rpartition(" ")[2]
+    from prefect_videodb.recording.ownership import owner
+
+    return str(owner(name))
 
 
 class _Handler(BaseHTTPRequestHandler):
