@@ -38,7 +38,7 @@ check: $(VENV)/.dev
 # a recording killed between any two of its outside effects, and a thousand recordings that wait at the same time.
 soak: $(VENV)/.dev
 	VIDEODB_ALERTS=10000 $(BIN)/python -m pytest -n 0 -v tests/webhooks/test_kills.py
-	VIDEODB_SOAK=yes $(BIN)/python -m pytest -n 0 -v tests/flows/test_kill_matrix.py tests/flows/test_fault_matrix.py
+	VIDEODB_SOAK=yes $(BIN)/python -m pytest -n 0 -v tests/flows/matrix
 	VIDEODB_PARKED=1000 $(BIN)/python -m pytest -n 0 -v tests/flows/test_many_parked.py
 
 format: $(VENV)/.dev

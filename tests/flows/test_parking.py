@@ -40,7 +40,7 @@ def parked(run: Run) -> bool:
 
 
 def connected(account: Account, run: Run) -> bool:
-    return [stream["status"] for stream in account.streams(str(run.id))] == ["connected"]
+    return account.statuses(run) == ["connected"]
 
 
 def shown(run: Run) -> str:
@@ -65,8 +65,7 @@ def test_a_parked_recording_holds_no_process_and_ends_on_time(account: Account, 
     run = Run.of(deployed, **LONG)
     park(run)
     assert connected(account, run)
-    state = run.read().state
-    assert state is not None
+    state = run.state()
     assert "Recording Sample meeting until" in (state.message or "") or "Daily stand-up" in (state.message or "")
     assert f"until **{clock(window_of(run).end)}**" in shown(run)
     planned = state.state_details.scheduled_time
@@ -141,8 +140,7 @@ def test_a_parked_recording_is_given_a_later_end(account: Account, deployed: str
     park(run)
     later = datetime.now(UTC) + timedelta(minutes=20)
     assert change_recording(run.id, end_time=later).end == later
-    state = run.read().state
-    assert state is not None
+    state = run.state()
     assert state.state_details.scheduled_time == wake_at(later)
     assert f"until **{clock(later)}**" in shown(run)
     # One that a worker fetched before the change wakes at the old end, and parks again.
@@ -193,8 +191,7 @@ def test_cancelling_a_parked_recording_stops_it_and_keeps_what_there_is(account:
     wait_for("the stream is stopped", lambda: not connected(account, not_kept))
     with get_client(sync_client=True) as client:
         client.set_flow_run_state(run.id, Cancelling())
-    state = run.read().state
-    assert state is not None
+    state = run.state()
     assert state.is_cancelled()  # there is no process whose end it had to wait for
     # Prefect's automation starts the flow that looks after it.
     wait_for("the stream is stopped", lambda: not connected(account, run))

@@ -42,12 +42,6 @@ def status(account: Account, rtstream_id: str) -> str:
     return str(found)
 
 
-def state_of(run: Run) -> State[Any]:
-    state = run.read().state
-    assert state is not None
-    return state
-
-
 def put(run: Run, state: State[Any], **known: str) -> None:
     """Bring a run into a state, with what it has written down."""
     with get_client(sync_client=True) as client:
@@ -220,10 +214,10 @@ def test_a_crashed_recording_is_stopped_only_where_it_may_not_go_on(
         for run in found:
             run_hook(run)
     assert [status(account, rtstream_id) for rtstream_id in streams] == ["connected", "connected", "stopped"]
-    assert state_of(unasked).is_crashed()
-    assert state_of(unlucky).is_scheduled()
+    assert unasked.state().is_crashed()
+    assert unlucky.state().is_scheduled()
     assert unlucky.read().labels["videodb.crashes"] == "1"
-    assert state_of(often).is_crashed()
+    assert often.state().is_crashed()
 
 
 def test_a_run_that_was_deleted_does_not_go_on(account: Account, deployed: str) -> None:
@@ -249,7 +243,7 @@ def test_what_crashed_and_has_no_stream_goes_on_under_its_own_name(
         put(run, Crashed())
     put(often, Crashed(), crashes=str(MOST_CRASHES))
     stop_orphaned_streams("default")
-    assert [state_of(run).name for run in (follow_up, archived, exporting, often)] == [
+    assert [run.state().name for run in (follow_up, archived, exporting, often)] == [
         "AwaitingClip",
         "AwaitingRetry",
         "Recording",
@@ -302,7 +296,7 @@ def test_a_crashed_run_that_no_hook_schedules_goes_on_by_the_automation(
     run = Run.of(FOLLOW_UP, alert={"label": "door"})
     put(run, Crashed())
     with running_worker(tmp_path):
-        wait_for("it goes on", lambda: state_of(run).is_completed(), timeout_s=400)
+        wait_for("it goes on", lambda: run.state().is_completed(), timeout_s=400)
     assert run.read().labels["videodb.crashes"] == "1"
 
 
@@ -317,10 +311,10 @@ def test_a_run_that_somebody_else_has_scheduled_meanwhile_is_left_alone(account:
     put(run, Running())
     with get_client(sync_client=True) as client, pytest.raises(Overtaken):
         go_on(client, stale)
-    assert state_of(run).is_running()
+    assert run.state().is_running()
     assert "videodb.crashes" not in run.read().labels
     assert goes_on(run.id) is Fate.GOES_ON
-    assert state_of(run).is_running()
+    assert run.state().is_running()
 
 
 def test_a_crash_that_somebody_else_has_counted_already_is_not_counted_again(account: Account, deployed: str) -> None:
@@ -328,7 +322,7 @@ def test_a_crash_that_somebody_else_has_counted_already_is_not_counted_again(acc
     run = Run.of(deployed)
     put(run, Crashed())
     with get_client(sync_client=True) as client:
-        crashed_at = state_of(run).timestamp.isoformat()
+        crashed_at = run.state().timestamp.isoformat()
         client.update_flow_run_labels(run.id, {"videodb.crashes": "1", "videodb.crash": f"0 {crashed_at}"})
     assert goes_on(run.id) is Fate.GOES_ON
     assert run.read().labels["videodb.crashes"] == "1"
@@ -347,7 +341,7 @@ def test_a_crash_that_is_told_once_more_is_scheduled_once_more_and_counted_once(
     put(run, Crashed())
     assert goes_on(run.id) is Fate.GOES_ON
     put(run, Crashed())  # as Prefect's process worker does
-    wait_for("it goes on", lambda: state_of(run).is_scheduled())
+    wait_for("it goes on", lambda: run.state().is_scheduled())
     assert run.read().labels["videodb.crashes"] == "1"
 
 
@@ -368,7 +362,7 @@ def test_a_recording_that_a_worker_takes_while_its_end_is_moved_is_not_scheduled
     later = datetime.now(UTC) + timedelta(minutes=30)
     with prefect_through(prefect_proxy(prefect_url, take)):
         assert change_recording.with_options(persist_result=False)(run.id, later).end == later
-    assert state_of(run).is_pending()
+    assert run.state().is_pending()
     assert run.read().labels["videodb.window_end"] == later.isoformat()
 
 
@@ -382,7 +376,7 @@ def test_one_that_cannot_be_woken_keeps_no_other_from_it(account: Account, deplo
     with prefect_through(proxy), pytest.raises(VideoDBError, match=first[0].read().name):
         stop_orphaned_streams("default")
     now = datetime.now(UTC)
-    due = [state_of(run).state_details.scheduled_time for run, _ in (first, second)]
+    due = [run.state().state_details.scheduled_time for run, _ in (first, second)]
     assert due[0] is not None
     assert due[1] is not None
     assert due[0] > now > due[1]

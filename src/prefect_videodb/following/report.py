@@ -1,10 +1,8 @@
 """The artifact that a person reads after an alert."""
 
-import httpx
 from prefect.artifacts import create_markdown_artifact
-from prefect.exceptions import PrefectException
 
-from prefect_videodb._logging import get_logger
+from prefect_videodb._showing import only_showing
 from prefect_videodb.following.models import FollowUp, Line
 from prefect_videodb.recording.archive import place
 from prefect_videodb.recording.text import clock, escape, link
@@ -15,14 +13,12 @@ _MOST_LINES = 200
 
 def publish(follow_up: FollowUp, not_notified: list[str]) -> None:
     """Show the report in the UI. What only shows must not fail a follow-up: when Prefect is away, the log says so."""
-    try:
+    with only_showing("The report"):
         create_markdown_artifact(
             markdown(follow_up, not_notified),
             key="alert-follow-up",
             description=f"Alert {escape(follow_up.label[:200])}",
         )
-    except (httpx.HTTPError, PrefectException) as error:
-        get_logger().warning("The report could not be shown: %s", error)
 
 
 def markdown(follow_up: FollowUp, not_notified: list[str]) -> str:

@@ -1,22 +1,18 @@
 """The artifact that a person reads after a video was archived."""
 
-import httpx
 from prefect.artifacts import create_markdown_artifact
-from prefect.exceptions import PrefectException
 
-from prefect_videodb._logging import get_logger
+from prefect_videodb._showing import only_showing
 from prefect_videodb.archiving.models import Archived
 from prefect_videodb.recording.text import clock, escape, timecode
 
 
 def publish(archived: Archived) -> None:
     """Show the report in the UI. What only shows must not fail an archiving: when Prefect is away, the log says so."""
-    try:
+    with only_showing("The report"):
         create_markdown_artifact(
             markdown(archived), key="archived-recording", description=f"Archive of {escape(archived.video_id)}"
         )
-    except (httpx.HTTPError, PrefectException) as error:
-        get_logger().warning("The report could not be shown: %s", error)
 
 
 def markdown(archived: Archived) -> str:

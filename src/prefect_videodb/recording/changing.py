@@ -60,6 +60,7 @@ def set_recording_end(flow_run_id: UUID, end_time: datetime | None = None) -> Wi
         # One that a worker has taken meanwhile would be executed twice.
         if is_parked(client.read_flow_run(run.id)):
             schedule(client, run.id, wake_at(end), f"Recording until {clock(end)}")
-        show_new_end(client, run, Window(start=window.start, end=end))
+        window = Window(start=window.start, end=end)
+        show_new_end(client, run, window)
     get_logger().info("%s records until %s", run.name, clock(end))
-    return Window(start=window.start, end=end)
+    return window

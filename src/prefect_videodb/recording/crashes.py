@@ -110,6 +110,8 @@ def _see_that_it_goes_on(flow_run_id: UUID, name: str | None) -> None:
         try:
             with get_client(sync_client=True) as client:
                 run = client.read_flow_run(flow_run_id)
+                if run.state and run.state.is_running():
+                    return
                 if run.state and run.state.is_crashed() and _is_counted(run):
                     _schedule_again(client, run, name)
         except (PrefectException, httpx.HTTPError, RuntimeError) as error:
@@ -148,7 +150,7 @@ def _schedule_again(client: SyncPrefectClient, run: FlowRun, name: str | None) -
     """Schedule a run that was read just now."""
     this_one = _counted_with_this(run)
     # Counted first: killed after this line, it is tried less often, never more.
-    if not _is_counted(run):
+    if this_one != crashes(run):
         now = run.state.timestamp if run.state else datetime.now(UTC)
         client.update_flow_run_labels(run.id, label(crashes=str(this_one), crash=f"{run.run_count} {now.isoformat()}"))
     again = datetime.now(UTC) + _PAUSE

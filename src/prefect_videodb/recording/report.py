@@ -1,10 +1,8 @@
 """The artifact that a person reads after a meeting."""
 
-import httpx
 from prefect.artifacts import create_markdown_artifact
-from prefect.exceptions import PrefectException
 
-from prefect_videodb._logging import get_logger
+from prefect_videodb._showing import only_showing
 from prefect_videodb.recording.archive import place
 from prefect_videodb.recording.models import MeetingRecording, Span
 from prefect_videodb.recording.text import clock, escape, link, timecode
@@ -12,12 +10,10 @@ from prefect_videodb.recording.text import clock, escape, link, timecode
 
 def publish(recording: MeetingRecording) -> None:
     """Show the report in the UI. What only shows must not fail a recording: when Prefect is away, the log says so."""
-    try:
+    with only_showing("The report"):
         create_markdown_artifact(
             markdown(recording), key="meeting-recording", description=f"Recording of {escape(recording.name)}"
         )
-    except (httpx.HTTPError, PrefectException) as error:
-        get_logger().warning("The report could not be shown: %s", error)
 
 
 def markdown(recording: MeetingRecording) -> str:

@@ -1,37 +1,32 @@
-"""What the UI shows of a recording that is parked, and of one that somebody else has ended: one artifact of its run.
+"""What the UI shows of a recording that is parked, and of one that somebody else has ended: one artifact of its run."""
 
-What only shows must keep nothing from being done: where Prefect cannot be asked, the log says so.
-"""
+from collections.abc import Sequence
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-
-import httpx
 from prefect.artifacts import create_markdown_artifact
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, ArtifactFilterKey
 from prefect.client.schemas.objects import Artifact, FlowRun
-from prefect.exceptions import PrefectException
 
-from prefect_videodb._logging import get_logger
+from prefect_videodb._showing import only_showing
 from prefect_videodb.recording.endings import Requested
 from prefect_videodb.recording.models import Window
 from prefect_videodb.recording.text import clock, escape
 
 _KEY = "recording-now"
+_WHAT = "What is being recorded"
 
 
 def show(window: Window, title: str) -> None:
     """Show what is being recorded and until when, in the run that records it."""
-    with _whatever_happens():
+    with only_showing(_WHAT):
         text, description = _planned(window, title)
         create_markdown_artifact(text, key=_KEY, description=description)
 
 
 def show_new_end(prefect: SyncPrefectClient, run: FlowRun, window: Window) -> None:
     """Show that a recording has another end, where its end is shown."""
-    with _whatever_happens():
+    with only_showing(_WHAT):
         if shown := _shown(prefect, run):
             text, description = _planned(window, _title(run))
             prefect.update_artifact(shown.id, ArtifactUpdate(data=text, description=description))
@@ -50,7 +45,7 @@ def show_ended(prefect: SyncPrefectClient, run: FlowRun, why: str, videos: Seque
     """
     kept = [f"What it had recorded is {_said(one)}." for one in videos]
     text = "\n\n".join([f"**{escape(_title(run))}** was ended: {escape(why)}.", *kept])
-    with _whatever_happens():
+    with only_showing(_WHAT):
         if shown := _shown(prefect, run):
             prefect.update_artifact(shown.id, ArtifactUpdate(data=text, description="Ended"))
         elif videos:
@@ -76,11 +71,3 @@ def _shown(prefect: SyncPrefectClient, run: FlowRun) -> Artifact | None:
 
 def _title(run: FlowRun) -> str:
     return str(run.parameters.get("name") or run.name)
-
-
-@contextmanager
-def _whatever_happens() -> Iterator[None]:
-    try:
-        yield
-    except (httpx.HTTPError, PrefectException) as error:
-        get_logger().warning("What is being recorded could not be shown: %s", error)

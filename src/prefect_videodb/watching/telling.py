@@ -2,12 +2,11 @@
 
 import hashlib
 
-import httpx
 from prefect.artifacts import create_markdown_artifact
 from prefect.events import emit_event
-from prefect.exceptions import PrefectException
 
 from prefect_videodb._logging import get_logger
+from prefect_videodb._showing import only_showing
 from prefect_videodb.recording.text import clock, escape
 from prefect_videodb.watching.models import StreamWatch, Trouble, Watch
 
@@ -30,10 +29,8 @@ def digest(text: str) -> str:
 
 def publish(text: str, name: str) -> None:
     """Show the artifact. What only shows must not end a watch: when Prefect is away, the log says so."""
-    try:
+    with only_showing("The watch"):
         create_markdown_artifact(text, key="stream-watch", description=f"Watch of {escape(name)}")
-    except (httpx.HTTPError, PrefectException) as error:
-        get_logger().warning("The watch could not be shown: %s", error)
 
 
 def markdown(watch: StreamWatch, *, is_over: bool, until: str) -> str:

@@ -4,49 +4,30 @@ At a few points in the suite, at random; `VIDEODB_SOAK=yes` for all of them (`ma
 """
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from contextvars import copy_context
 from functools import partial
-from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import pytest
-from prefect.client.schemas.objects import FlowRun
-from prefect.deployments import run_deployment
 
-from tests.flows.matrix import (
+from tests.flows.matrix.subjects import (
     ALL,
     AT_ONCE,
     HOLDING,
     PARKING,
     Case,
     Matrix,
-    Service,
     Subject,
     SubjectOfAWorker,
-    matrix_of,
-    running_service,
     try_all,
     undisturbed,
 )
 from tests.support.kill_points import Point, points
 from tests.support.processes import wait_for
 from tests.support.programs import running_worker
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    with running_service(tmp_path_factory.mktemp("videodb-matrix")) as running:
-        yield running
-
-
-@pytest.fixture
-def matrix(service: Service, prefect_api: str, deployed: str, tmp_path: Path) -> Iterator[Matrix]:
-    with matrix_of(service, prefect_api, deployed, tmp_path) as made:
-        yield made
 
 
 def sigkill(subject: Subject, point: Point) -> None:
@@ -118,11 +99,9 @@ def test_cancelled_at_any_point_a_recording_is_stopped_and_kept(matrix: Matrix) 
 class _UnderTheWorker(Subject):
     """A run that the worker of `prefect.yaml`'s pool executes."""
 
-    def scheduled(self, parameters: dict[str, Any]) -> UUID:
-        variables = {"env": self.environment}
-        created = run_deployment(self.matrix.deployment, parameters=parameters, job_variables=variables, timeout=0)
-        assert isinstance(created, FlowRun)
-        return created.id
+    @property
+    def job_variables(self) -> dict[str, Any]:
+        return {"env": self.environment}
 
 
 def _cancelled(matrix: Matrix, point: Point, *, has_recorded: bool) -> list[str]:

@@ -4,36 +4,19 @@ At a few points in the suite, at random; `VIDEODB_SOAK=yes` for all of them (`ma
 """
 
 import random
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.flows.matrix import (
+from tests.flows.matrix.subjects import (
     ALL,
     HOLDING,
     Matrix,
-    Service,
     Subject,
-    matrix_of,
-    running_service,
     try_all,
     undisturbed,
 )
 from tests.support.faulty_proxy import Rule
 from tests.support.kill_points import Point, points
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    with running_service(tmp_path_factory.mktemp("videodb-faults")) as running:
-        yield running
-
-
-@pytest.fixture
-def matrix(service: Service, prefect_api: str, deployed: str, tmp_path: Path) -> Iterator[Matrix]:
-    with matrix_of(service, prefect_api, deployed, tmp_path) as made:
-        yield made
 
 
 class _Impatient(Subject):

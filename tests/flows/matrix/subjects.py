@@ -135,9 +135,16 @@ class Subject:
 
     def scheduled(self, parameters: dict[str, Any]) -> UUID:
         """Create the run."""
-        created = run_deployment(self.matrix.deployment, parameters=parameters, timeout=0)
+        created = run_deployment(
+            self.matrix.deployment, parameters=parameters, job_variables=self.job_variables, timeout=0
+        )
         assert isinstance(created, FlowRun)
         return created.id
+
+    @property
+    def job_variables(self) -> dict[str, Any] | None:
+        """What a worker of `prefect.yaml`'s pool is told of it; None where none executes it."""
+        return None
 
     @property
     def environment(self) -> dict[str, str]:
