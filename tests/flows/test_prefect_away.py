@@ -5,23 +5,36 @@ import shutil
 import signal
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.states import Cancelling
 from pydantic import SecretStr
 
 from prefect_videodb.blocks import RTStreamSource, VideoDBCredentials
 from prefect_videodb.local_server import LocalServer
-from prefect_videodb.recording.parking import wake_at
-from tests.flows.conftest import KEY, SHORT, Account, Run, deploy, result_of, the_one_stopped_stream
+from prefect_videodb.recording.parking import PARKED, wake_at
+from tests.flows.conftest import (
+    KEY,
+    SHORT,
+    Account,
+    Run,
+    deploy,
+    deploy_to,
+    pool_in_process,
+    result_of,
+    the_one_stopped_stream,
+)
 from tests.support.faulty_proxy import Fault, FaultyProxy, Rule
 from tests.support.prefect_server import PrefectServer, running_prefect_server
-from tests.support.processes import free_port, stopped
+from tests.support.processes import free_port, stopped, wait_for
+from tests.support.programs import running_worker
 
 _MINUTES = 1.0  # long enough for a Prefect server to start meanwhile
 
@@ -36,11 +49,16 @@ def _prefect(home: Path, port: int, monkeypatch: pytest.MonkeyPatch) -> Iterator
 
 def _scheduled(videodb: LocalServer, prefect_url: str) -> tuple[Account, Run]:
     """Set everything up on a fresh Prefect server, and schedule a recording."""
+    account = _account(videodb)
+    return account, Run.of(deploy(prefect_url), duration_minutes=_MINUTES, queries=[])
+
+
+def _account(videodb: LocalServer) -> Account:
+    """Save the blocks that a deployment names, on a fresh Prefect server."""
     block = VideoDBCredentials(api_key=SecretStr(KEY), base_url=videodb.base_url)
     block.save("default")
     RTStreamSource(url=SecretStr(videodb.sample_url), name="Sample meeting").save("meeting-room")
-    run = Run.of(deploy(prefect_url), duration_minutes=_MINUTES, queries=[])
-    return Account(block, videodb.base_url), run
+    return Account(block, videodb.base_url)
 
 
 def _execute_once(run: Run) -> None:
@@ -78,6 +96,35 @@ def test_a_prefect_server_that_is_killed_while_a_recording_is_parked_wakes_it_wh
     assert recording.window.end - recording.window.start == timedelta(minutes=_MINUTES)
     assert recording.missing_s == 0
     the_one_stopped_stream(account, run)
+
+
+@pytest.mark.timeout(600)
+def test_what_is_cancelled_after_prefect_was_killed_while_it_was_parked_is_stopped_at_once(
+    videodb: LocalServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its worker: an automation of Prefect waits for an event that the server took with it."""
+    port = free_port()
+    title = f"cancelled {tmp_path}"
+    parameters = {"source": "meeting-room", "name": title, "duration_minutes": 30.0}
+    with ExitStack() as worker:
+        with _prefect(tmp_path, port, monkeypatch) as server:
+            account = _account(videodb)
+            pool = pool_in_process()
+            deployment = deploy_to(pool, "prefect_videodb.flows.record_meeting.record_meeting", "record-meeting")
+            worker.enter_context(running_worker(tmp_path, pool))
+            with get_client(sync_client=True) as client:
+                run = Run(client.create_flow_run_from_deployment(deployment, parameters=parameters).id)
+            wait_for("it is parked", lambda: run.state().name == PARKED)
+            wait_for("something is recorded", lambda: account.has_recorded(run))
+            os.killpg(server.process.pid, signal.SIGKILL)
+            server.process.wait()
+        with _prefect(tmp_path, port, monkeypatch):
+            with get_client(sync_client=True) as client:
+                client.set_flow_run_state(run.id, Cancelling())
+            assert run.state().is_cancelled()
+            wait_for("its stream is stopped", lambda: account.statuses(run) == ["stopped"])
+            wait_for("what was recorded is a video", lambda: account.videos(title))
+            wait_for("the run tells where it is", lambda: "What it had recorded is " in str(run.artifacts()))
 
 
 @pytest.mark.timeout(600)

@@ -109,6 +109,13 @@ def park_when_cancelled(folder: str) -> None:
     time.sleep(120)
 
 
+@flow(**HOOKS)
+def park(folder: str) -> None:
+    note(folder, "began")
+    with get_client(sync_client=True) as client:
+        leave(client, str(this_run.get_id()), datetime.now(UTC) + timedelta(hours=1), "parked")
+
+
 @flow
 def take_stage(event: dict[str, Any]) -> str:
     return str(event["event"])

@@ -78,6 +78,25 @@ def test_a_run_that_is_cancelled_right_before_it_is_parked_ends_with_its_hooks_t
     assert run.notes()[-1] == "cancelled Cancelling"
 
 
+def test_what_is_cancelled_while_it_is_parked_ends_with_its_hooks_once(pool: Pool) -> None:
+    first = pool.start()
+    runs = [pool.run("park") for _ in range(2)]
+    never_begun = pool.run("park", at=datetime.now(UTC) + timedelta(hours=1))
+    for run in runs:
+        run.wait_for_state("Recording")
+    runs[0].cancel()
+    never_begun.cancel()
+    runs[0].wait_for_note("cancelled Cancelled")
+    runs[0].wait_until(lambda: runs[0].read().infrastructure_pid, "it is told who ran them")
+    first.send_signal(signal.SIGTERM)
+    first.wait(90)
+    runs[1].cancel()  # nobody is there; the next one finds it
+    pool.start()
+    runs[1].wait_for_note("cancelled Cancelled")
+    assert [run.notes() for run in runs] == [["began", "cancelled Cancelled"]] * 2
+    assert never_begun.notes() == []
+
+
 def test_a_run_that_does_not_heed_its_cancellation_is_reported_all_the_same(pool: Pool) -> None:
     pool.start()
     run = pool.run("stubborn")

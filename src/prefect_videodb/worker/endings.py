@@ -57,11 +57,21 @@ async def put_back_lost(client: PrefectClient, run: FlowRun, flow: Flow[..., Any
     await put_back(client, run, message, run.expected_start_time)
 
 
-async def cancel(client: PrefectClient, run: FlowRun, flow: Flow[..., Any] | None, message: str) -> None:
+async def cancel(client: PrefectClient, run: FlowRun, flow: Flow[..., Any] | None, owner: str, message: str) -> None:
     """Run the hooks `on_cancellation` of a run that is being cancelled, and report it as cancelled."""
+    await attend(client, run, flow, owner)
+    await client.set_flow_run_state(run.id, Cancelled(message=message), force=True)
+
+
+async def attend(client: PrefectClient, run: FlowRun, flow: Flow[..., Any] | None, owner: str) -> None:
+    """Run the hooks `on_cancellation` of a run. One that names nobody names who did that: once is enough.
+
+    Afterwards: killed in between, the next worker runs them again.
+    """
     if run.state is not None:
         await run_hooks(flow.on_cancellation_hooks if flow else [], flow, run, run.state)
-    await client.set_flow_run_state(run.id, Cancelled(message=message), force=True)
+    if not run.infrastructure_pid:
+        await client.update_flow_run(run.id, infrastructure_pid=owner)
 
 
 async def crash(client: PrefectClient, run: FlowRun, flow: Flow[..., Any] | None, message: str) -> None:

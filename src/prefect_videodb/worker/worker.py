@@ -28,11 +28,12 @@ from prefect.workers.base import BaseJobConfiguration, BaseVariables, BaseWorker
 
 from prefect_videodb.punctual import LEAD, LONGEST_LEAD, is_punctual, lead
 from prefect_videodb.worker.connection import Connection
-from prefect_videodb.worker.endings import NOT_YET_DUE, cancel, crash, put_back, put_back_lost
+from prefect_videodb.worker.endings import NOT_YET_DUE, attend, cancel, crash, put_back, put_back_lost
 from prefect_videodb.worker.execution import Execution, Outcome
 from prefect_videodb.worker.flows import CannotBeLoaded, Flows
 from prefect_videodb.worker.identity import Identity
 from prefect_videodb.worker.interrupts import RunCancelled, RunLetGo
+from prefect_videodb.worker.unattended import Unattended
 
 if TYPE_CHECKING:
     from prefect.client.schemas.responses import DeploymentResponse
@@ -61,6 +62,8 @@ _MOST_STARTING = 40
 # What is due is asked for when so many can be taken: Prefect gives up to two hundred runs each time.
 _LEAST_TAKEN = 10
 _PAGE = 200
+# A thousand that are cancelled together leave threads, and Prefect, to those that are due.
+_MOST_ATTENDED = 10
 _UNREACHABLE = (httpx.HTTPError, PrefectException)
 
 
@@ -92,6 +95,8 @@ class InProcessWorker(BaseWorker[BaseJobConfiguration, BaseVariables, InProcessW
         self._next_look_ahead = 0.0
         self._owner = str(Identity.own())
         self._connection = Connection()
+        self._unattended = Unattended(work_pool_name)
+        self._attending = anyio.CapacityLimiter(_MOST_ATTENDED)
 
     @classmethod
     def get_default_base_job_template(cls) -> dict[str, Any]:
@@ -300,7 +305,7 @@ class InProcessWorker(BaseWorker[BaseJobConfiguration, BaseVariables, InProcessW
             if not self._is_ours(run) or run.state is None:
                 return
             if run.state.is_cancelling():
-                await cancel(self.client, run, execution.flow, message)
+                await cancel(self.client, run, execution.flow, self._owner, message)
             elif execution.outcome is Outcome.BROKE and not run.state.is_final() and not run.state.is_scheduled():
                 error = execution.error
                 await crash(self.client, run, execution.flow, f"Execution broke: {type(error).__name__}: {error}")
@@ -320,7 +325,8 @@ class InProcessWorker(BaseWorker[BaseJobConfiguration, BaseVariables, InProcessW
             if not self._is_ours(run) or run.state is None:
                 return
             if run.state.is_cancelling():
-                await cancel(self.client, run, execution.flow, "Flow run was cancelled while its worker ended.")
+                message = "Flow run was cancelled while its worker ended."
+                await cancel(self.client, run, execution.flow, self._owner, message)
             elif run.state.is_running() or run.state.is_pending():
                 message = f"Its worker {self.name!r} ended: goes on with the next"
                 is_first = execution.run.state_name == NOT_YET_DUE
@@ -360,6 +366,7 @@ class InProcessWorker(BaseWorker[BaseJobConfiguration, BaseVariables, InProcessW
         while self.is_setup or self._executions:
             try:
                 await self._watch()
+                await self._attend_the_unattended()
                 if time.monotonic() >= next_roll_call:
                     await self._find_withdrawn()
                     next_roll_call = time.monotonic() + _LOOK_AHEAD_S
@@ -397,6 +404,28 @@ class InProcessWorker(BaseWorker[BaseJobConfiguration, BaseVariables, InProcessW
             elif state and state.is_scheduled() and execution.is_alive():
                 execution.interrupt(RunLetGo)
 
+    async def _attend_the_unattended(self) -> None:
+        """Run the hooks of what was cancelled while it was parked: there is no process that would."""
+        for run in await self._unattended.find(self.client):
+            self._group.start_soon(self._attend, run)
+
+    async def _attend(self, run: FlowRun) -> None:
+        async with self._attending:
+            try:
+                flow = await self._flow_for_hooks(run)
+                if flow and flow.on_cancellation_hooks:
+                    self._logger.info("Run %s was cancelled while no process executed it", run.id)
+                    await self._told(lambda: attend(self.client, run, flow, self._owner))
+            except Exception:  # it has a net; the others of this worker have none
+                self._logger.exception("The hooks of run %s could not be run", run.id)
+
+    async def _flow_for_hooks(self, run: FlowRun) -> Flow[..., Any] | None:
+        try:
+            return await self._flow_of(run)
+        except CannotBeLoaded as error:
+            self._logger.warning("Without its hooks: the flow of run %s cannot be loaded: %s", run.id, error)
+            return None
+
     async def _read(self, ids: Sequence[UUID], state: FlowRunFilterState | None = None) -> AsyncIterator[FlowRun]:
         for start in range(0, len(ids), _PAGE):
             some = FlowRunFilter(id=FlowRunFilterId(any_=list(ids[start : start + _PAGE])), state=state)
@@ -421,14 +450,11 @@ class InProcessWorker(BaseWorker[BaseJobConfiguration, BaseVariables, InProcessW
                 break
             offset += _PAGE
         for run in lost:
-            try:
-                flow = await self._flow_of(run)
-            except CannotBeLoaded as error:
-                self._logger.warning("Without its hooks: the flow of run %s cannot be loaded: %s", run.id, error)
-                flow = None
+            flow = await self._flow_for_hooks(run)
             try:
                 if run.state is not None and run.state.is_cancelling():
-                    await cancel(self.client, run, flow, "Flow run was cancelled; its worker died meanwhile.")
+                    message = "Flow run was cancelled; its worker died meanwhile."
+                    await cancel(self.client, run, flow, self._owner, message)
                 else:
                     await put_back_lost(self.client, run, flow)
             except ObjectNotFound:
