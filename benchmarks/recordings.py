@@ -1,6 +1,6 @@
 """Many recordings due in one second: the worker that runs them in its process, against Prefect's process worker.
 
-    python benchmarks/recordings.py [--ours 1 20 50 200] [--peer 1 20] [--lead SECONDS] [--minutes MINUTES]
+    python benchmarks/recordings.py [--ours 1 20 50 200] [--peer 1 20 50] [--lead SECONDS] [--minutes MINUTES]
 
 With ours a recording is parked while it waits; with the peer its process sleeps (`hold_process`). The service is a
 small HTTP server that notes when each request came: 200 real sources would measure the sources. A start is the moment
@@ -11,6 +11,7 @@ Targets on 2 cores, for ours: 50 recording within 5 s and none crashed; 200 with
 
 import argparse
 import json
+import math
 import os
 import statistics
 import sys
@@ -23,7 +24,7 @@ from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -154,7 +155,15 @@ def worker(kind: str, home: Path) -> Iterator[tuple[UUID, int]]:
         yield deployment, process.pid
 
 
-def measure(kind: str, count: int, *, lead_s: float, minutes: float, service: Service, home: Path) -> None:
+class Cost(NamedTuple):
+    """What some recordings cost: how late the last began, in seconds; memory and CPU of each."""
+
+    last_start_s: float
+    waiting_mb: float
+    start_cpu_s: float
+
+
+def measure(kind: str, count: int, *, lead_s: float, minutes: float, service: Service, home: Path) -> Cost:
     """Run so many recordings that are due in one second, and print what they cost."""
     from prefect.client.orchestration import get_client
     from prefect.states import Scheduled
@@ -191,7 +200,13 @@ def measure(kind: str, count: int, *, lead_s: float, minutes: float, service: Se
         time.sleep(10)
         _, cpu_to = cost(pid)
         _wait(lambda: sum(str(known) in service.stopped for known in ids) == count, minutes * 60 + 240)
-        time.sleep(10)
+        unended = {
+            "flow_runs": {
+                "deployment_id": {"any_": [str(deployment)]},
+                "state": {"type": {"not_any_": ["COMPLETED", "FAILED", "CRASHED", "CANCELLED"]}},
+            }
+        }
+        _wait(lambda: client.request("POST", "/flow_runs/count", json=unended).json() == 0, 900)
         runs = [client.read_flow_run(known) for known in ids]
     starts = [service.started[str(r)] - due.timestamp() for r in ids if str(r) in service.started]
     stops = [
@@ -202,13 +217,15 @@ def measure(kind: str, count: int, *, lead_s: float, minutes: float, service: Se
     states = ", ".join(
         sorted({f"{run.state_name} {sum(o.state_name == run.state_name for o in runs)}" for run in runs})
     )
+    each = Cost(max(starts, default=math.nan), (waiting_mb - idle_mb) / count, (cpu_from - cpu_before) / count)
     print(
         f"{kind:18} {count:4} due, known {left_s:3.0f} s before "
         f"| start {_three(starts)} s late | stop {_three(stops)} s late"
-        f" | waiting, each: {(waiting_mb - idle_mb) / count:6.2f} MB, {(cpu_to - cpu_from) / 10 / count:.2%} of a core"
-        f" | start, each: {(cpu_from - cpu_before) / count:.2f} s CPU | {states} | load {os.getloadavg()[0]:.1f}",
+        f" | waiting, each: {each.waiting_mb:6.2f} MB, {(cpu_to - cpu_from) / 10 / count:.2%} of a core"
+        f" | start, each: {each.start_cpu_s:.2f} s CPU | {states} | load {os.getloadavg()[0]:.1f}",
         flush=True,
     )
+    return each
 
 
 def _three(late: list[float]) -> str:
@@ -227,7 +244,7 @@ def main() -> None:
     """Print one line for each count and kind."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ours", type=int, nargs="*", default=[1, 20, 50, 200])
-    parser.add_argument("--peer", type=int, nargs="*", default=[1, 20])
+    parser.add_argument("--peer", type=int, nargs="*", default=[1, 20, 50])
     parser.add_argument(
         "--lead", type=float, help="how long before its time a run is created, in seconds; 60, and 1 more for each"
     )
@@ -256,9 +273,10 @@ def main() -> None:
                 print(
                     f"prefect {version('prefect')}, {os.cpu_count()} cores; first / median / last; a stand-in service"
                 )
+                costs: dict[tuple[str, int], Cost] = {}
                 for kind, counts in ((OURS, options.ours), (PEER, options.peer)):
                     for count in counts:
-                        measure(
+                        costs[kind, count] = measure(
                             kind,
                             count,
                             lead_s=options.lead or 60.0 + count,
@@ -266,6 +284,12 @@ def main() -> None:
                             service=service,
                             home=home,
                         )
+                for count in sorted(set(options.ours) & set(options.peer)):
+                    ratios = [ours / peer for ours, peer in zip(costs[OURS, count], costs[PEER, count], strict=True)]
+                    print(
+                        f"{count:4} due, ours to the peer: how late the last start is {ratios[0]:.3f}, "
+                        f"memory while it waits {ratios[1]:.3f}, CPU of a start {ratios[2]:.3f}"
+                    )
         service.shutdown()
 
 
