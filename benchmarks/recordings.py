@@ -189,24 +189,14 @@ def measure(kind: str, count: int, *, lead_s: float, minutes: float, service: Se
         left_s = (due - datetime.now(UTC)).total_seconds()
         _, cpu_before = cost(pid)
         _wait(lambda: sum(str(known) in service.started for known in ids) == count, left_s + 240)
-        at_rest = {
-            "flow_runs": {
-                "deployment_id": {"any_": [str(deployment)]},
-                "state": {"name": {"any_": [PARKED if kind == OURS else "Running"]}},
-            }
-        }
-        _wait(lambda: client.request("POST", "/flow_runs/count", json=at_rest).json() == count, minutes * 40)
+        at_rest = {"name": {"any_": [PARKED if kind == OURS else "Running"]}}
+        _wait(lambda: _count(client, deployment, at_rest) == count, minutes * 40)
         waiting_mb, cpu_from = cost(pid)
         time.sleep(10)
         _, cpu_to = cost(pid)
         _wait(lambda: sum(str(known) in service.stopped for known in ids) == count, minutes * 60 + 240)
-        unended = {
-            "flow_runs": {
-                "deployment_id": {"any_": [str(deployment)]},
-                "state": {"type": {"not_any_": ["COMPLETED", "FAILED", "CRASHED", "CANCELLED"]}},
-            }
-        }
-        _wait(lambda: client.request("POST", "/flow_runs/count", json=unended).json() == 0, 900)
+        unended = {"type": {"not_any_": ["COMPLETED", "FAILED", "CRASHED", "CANCELLED"]}}
+        _wait(lambda: _count(client, deployment, unended) == 0, 900)
         runs = [client.read_flow_run(known) for known in ids]
     starts = [service.started[str(r)] - due.timestamp() for r in ids if str(r) in service.started]
     stops = [
@@ -226,6 +216,12 @@ def measure(kind: str, count: int, *, lead_s: float, minutes: float, service: Se
         flush=True,
     )
     return each
+
+
+def _count(client: Any, deployment: UUID, state: dict[str, Any]) -> int:
+    """Count the runs of a deployment that are in such a state."""
+    wanted = {"flow_runs": {"deployment_id": {"any_": [str(deployment)]}, "state": state}}
+    return int(client.request("POST", "/flow_runs/count", json=wanted).json())
 
 
 def _three(late: list[float]) -> str:

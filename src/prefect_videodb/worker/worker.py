@@ -11,14 +11,7 @@ import anyio
 import anyio.abc
 import httpx
 from prefect import Flow
-from prefect.client.schemas.filters import (
-    FlowRunFilter,
-    FlowRunFilterId,
-    FlowRunFilterState,
-    FlowRunFilterStateType,
-    WorkPoolFilter,
-    WorkPoolFilterName,
-)
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId, FlowRunFilterState
 from prefect.client.schemas.objects import FlowRun, StateDetails, StateType
 from prefect.exceptions import Abort, ObjectNotFound, Pause, PrefectException
 from prefect.settings import PREFECT_WORKER_QUERY_SECONDS, temporary_settings
@@ -33,6 +26,7 @@ from prefect_videodb.worker.execution import Execution, Outcome
 from prefect_videodb.worker.flows import CannotBeLoaded, Flows
 from prefect_videodb.worker.identity import Identity
 from prefect_videodb.worker.interrupts import RunCancelled, RunLetGo
+from prefect_videodb.worker.runs import PAGE, in_state, read_all
 from prefect_videodb.worker.unattended import Unattended
 
 if TYPE_CHECKING:
@@ -61,7 +55,6 @@ _HELD_UP = {"AwaitingConcurrencySlot", "AwaitingRetry"}
 _MOST_STARTING = 40
 # What is due is asked for when so many can be taken: Prefect gives up to two hundred runs each time.
 _LEAST_TAKEN = 10
-_PAGE = 200
 # A thousand that are cancelled together leave threads, and Prefect, to those that are due.
 _MOST_ATTENDED = 10
 _UNREACHABLE = (httpx.HTTPError, PrefectException)
@@ -381,7 +374,7 @@ class InProcessWorker(BaseWorker[BaseJobConfiguration, BaseVariables, InProcessW
 
     async def _watch(self) -> None:
         """Interrupt the runs that somebody cancelled or suspended."""
-        stopped = _in_state(StateType.CANCELLING, StateType.CANCELLED, StateType.PAUSED)
+        stopped = in_state(StateType.CANCELLING, StateType.CANCELLED, StateType.PAUSED)
         async for run in self._read(list(self._executions), stopped):
             execution = self._executions.get(run.id)
             if execution is None or run.state is None:
@@ -427,28 +420,16 @@ class InProcessWorker(BaseWorker[BaseJobConfiguration, BaseVariables, InProcessW
             return None
 
     async def _read(self, ids: Sequence[UUID], state: FlowRunFilterState | None = None) -> AsyncIterator[FlowRun]:
-        for start in range(0, len(ids), _PAGE):
-            some = FlowRunFilter(id=FlowRunFilterId(any_=list(ids[start : start + _PAGE])), state=state)
-            for run in await self.client.read_flow_runs(flow_run_filter=some, limit=_PAGE):
+        for start in range(0, len(ids), PAGE):
+            some = FlowRunFilter(id=FlowRunFilterId(any_=list(ids[start : start + PAGE])), state=state)
+            for run in await self.client.read_flow_runs(flow_run_filter=some, limit=PAGE):
                 yield run
 
     async def _find_lost(self) -> None:
         """Continue the runs whose worker, on this machine, was killed."""
-        offset = 0
-        lost = []
-        while True:
-            page = await self.client.read_flow_runs(
-                work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[self._work_pool_name])),
-                flow_run_filter=FlowRunFilter(
-                    state=_in_state(StateType.RUNNING, StateType.PENDING, StateType.CANCELLING)
-                ),
-                limit=_PAGE,
-                offset=offset,
-            )
-            lost += [run for run in page if _is_lost(run) and run.id not in self._executions]
-            if len(page) < _PAGE:
-                break
-            offset += _PAGE
+        held = FlowRunFilter(state=in_state(StateType.RUNNING, StateType.PENDING, StateType.CANCELLING))
+        runs = await read_all(self.client, self._work_pool_name, held)
+        lost = [run for run in runs if _is_lost(run) and run.id not in self._executions]
         for run in lost:
             flow = await self._flow_for_hooks(run)
             try:
@@ -464,10 +445,6 @@ class InProcessWorker(BaseWorker[BaseJobConfiguration, BaseVariables, InProcessW
 
 def _is_ahead(run: FlowRun, by: timedelta) -> bool:
     return run.next_scheduled_start_time is not None and run.next_scheduled_start_time > datetime.now(UTC) + by
-
-
-def _in_state(*types: StateType) -> FlowRunFilterState:
-    return FlowRunFilterState(type=FlowRunFilterStateType(any_=list(types)))
 
 
 def _is_lost(run: FlowRun) -> bool:
