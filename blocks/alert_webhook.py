@@ -2,7 +2,6 @@
 
 import re
 from typing import ClassVar
-from urllib.parse import urlsplit
 from uuid import UUID
 
 from prefect.blocks.core import Block
@@ -10,6 +9,7 @@ from pydantic import ConfigDict, Field, HttpUrl, SecretStr, field_validator
 
 from prefect_videodb.blocks._look import DOCUMENTATION_URL, LOGO_URL
 from prefect_videodb.errors import ConfigurationError
+from prefect_videodb.urls import WEBHOOK, read
 from prefect_videodb.webhooks.rules import SHORTEST_TOKEN, AlertRoute, Rules, digest
 
 _ROUTE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -60,10 +60,7 @@ class AlertWebhook(Block):
     @field_validator("base_url")
     @classmethod
     def _leads_somewhere(cls, url: str) -> str:
-        parts = urlsplit(url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.username:
-            raise ValueError("the URL looks like https://host or https://host/path, and holds no secret")
-        return url.rstrip("/")
+        return read(url, WEBHOOK).text.rstrip("/")
 
     @field_validator("token", "previous_token")
     @classmethod

@@ -4,11 +4,12 @@ import os
 from typing import ClassVar
 
 from prefect.blocks.core import Block
-from pydantic import ConfigDict, Field, HttpUrl, SecretStr
+from pydantic import ConfigDict, Field, HttpUrl, SecretStr, field_validator
 
 from prefect_videodb.blocks._look import DOCUMENTATION_URL, LOGO_URL
 from prefect_videodb.client import API_KEY_VARIABLE, BASE_URL, AsyncClient, Client
 from prefect_videodb.errors import ConfigurationError
+from prefect_videodb.urls import SERVICE, read
 
 
 class VideoDBCredentials(Block):
@@ -52,6 +53,11 @@ class VideoDBCredentials(Block):
         description="How long one answer of the service may take. Long jobs have time-outs of their own.",
     )
 
+    @field_validator("base_url")
+    @classmethod
+    def _leads_somewhere(cls, url: str) -> str:
+        return read(url, SERVICE).text.rstrip("/")
+
     def has_key(self) -> bool:
         """Tell whether there is a key, here or in the environment."""
         return bool(self._key_if_any())
@@ -77,7 +83,7 @@ class VideoDBCredentials(Block):
         return AsyncClient(api_key=self._key(), base_url=self.base_url, timeout_s=self.timeout_s)
 
     def _place(self) -> tuple[str, str]:
-        return self._key_if_any(), self.base_url.rstrip("/")
+        return self._key_if_any(), self.base_url
 
     def _key(self) -> SecretStr:
         key = self._key_if_any()

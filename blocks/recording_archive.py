@@ -2,13 +2,13 @@
 
 import re
 from typing import TYPE_CHECKING, ClassVar
-from urllib.parse import urlsplit
 
 from prefect.blocks.core import Block
 from pydantic import ConfigDict, Field, HttpUrl, SecretStr, field_validator, model_validator
 
 from prefect_videodb.blocks._look import DOCUMENTATION_URL, LOGO_URL
 from prefect_videodb.errors import ConfigurationError
+from prefect_videodb.urls import ENDPOINT, read
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -91,18 +91,7 @@ class RecordingArchive(Block):
     @field_validator("endpoint_url")
     @classmethod
     def _leads_somewhere(cls, url: str | None) -> str | None:
-        if not (url or "").strip():
-            return None
-        try:
-            parts = urlsplit(str(url).strip())
-            leads = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port or 1) > 0
-        except ValueError:
-            leads = False
-        if not leads or any(sign in str(url) for sign in "@?#"):
-            raise ValueError(
-                "the endpoint URL looks like https://host or https://host:9000; keys belong into their own fields"
-            )
-        return str(url).strip().rstrip("/")
+        return read(url, ENDPOINT).text.rstrip("/") if url and url.strip() else None
 
     @model_validator(mode="after")
     def _has_both_keys_or_none(self) -> "RecordingArchive":

@@ -1,12 +1,12 @@
 """The block that says what to record."""
 
 from typing import ClassVar, Literal
-from urllib.parse import urlsplit
 
 from prefect.blocks.core import Block
 from pydantic import ConfigDict, Field, HttpUrl, SecretStr, field_validator
 
 from prefect_videodb.blocks._look import DOCUMENTATION_URL, LOGO_URL
+from prefect_videodb.urls import SOURCE, read
 
 
 class RTStreamSource(Block):
@@ -32,7 +32,8 @@ class RTStreamSource(Block):
 
     url: SecretStr = Field(
         title="URL",
-        description="rtsp://…, rtmp://… or https://… of the live source; never shown again once saved.",
+        description="rtsp://…, rtmp://… or https://… of the live source; never shown again once saved. In a password "
+        "write # as %23, / as %2F, ? as %3F, @ as %40.",
     )
     name: str = Field(
         default="Meeting",
@@ -67,11 +68,4 @@ class RTStreamSource(Block):
     @field_validator("url")
     @classmethod
     def _leads_somewhere(cls, url: SecretStr) -> SecretStr:
-        try:
-            parts = urlsplit(url.get_secret_value())
-            leads = bool(parts.scheme and (parts.hostname or parts.scheme == "file"))
-        except ValueError:
-            leads = False
-        if not leads:
-            raise ValueError("the URL has no scheme or no host; it looks like rtsp://host/path")
-        return url
+        return SecretStr(read(url.get_secret_value(), SOURCE).text)

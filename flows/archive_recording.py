@@ -12,7 +12,7 @@ from prefect_videodb.archiving.models import ARCHIVE_RECORDING, AWAITING_RETRY, 
 from prefect_videodb.blocks import RecordingArchive, VideoDBCredentials
 from prefect_videodb.recording.archive_report import publish
 from prefect_videodb.recording.crashes import Fate, goes_on
-from prefect_videodb.recording.inputs import load_archive, load_credentials, no_inline_block
+from prefect_videodb.recording.inputs import load_archive, load_credentials, no_inline_block, without_secrets
 from prefect_videodb.recording.text import one_line
 from prefect_videodb.tasks import archive_video
 
@@ -27,6 +27,7 @@ def go_on_after_a_crash(flow: Flow[..., Any], flow_run: FlowRun, state: State[An
         get_logger().error("%s %s and does not go on: its video is not archived", flow.name, state.name)
 
 
+@without_secrets
 @flow(name=ARCHIVE_RECORDING, persist_result=True, flow_run_name=_run_name, on_crashed=[go_on_after_a_crash])
 def archive_recording(
     video_id: Annotated[str, Field(min_length=1, max_length=200)],

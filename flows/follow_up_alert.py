@@ -18,7 +18,7 @@ from prefect_videodb.following.models import AWAITING_CLIP, FOLLOW_UP_ALERT, Fol
 from prefect_videodb.following.notifying import NotNotified, body, key, notify, subject
 from prefect_videodb.following.report import publish
 from prefect_videodb.recording.crashes import Fate, goes_on
-from prefect_videodb.recording.inputs import load_credentials, no_inline_block
+from prefect_videodb.recording.inputs import load_credentials, no_inline_block, without_secrets
 from prefect_videodb.recording.memory import Memory
 from prefect_videodb.recording.models import Links, Window
 from prefect_videodb.recording.parking import wait_until
@@ -49,6 +49,7 @@ def go_on_after_a_crash(flow: Flow[..., Any], flow_run: FlowRun, state: State[An
         get_logger().error("%s %s and does not go on: its alert is not followed up", flow.name, state.name)
 
 
+@without_secrets
 @flow(name=FOLLOW_UP_ALERT, persist_result=True, flow_run_name=_run_name, on_crashed=[go_on_after_a_crash])
 def follow_up_alert(
     alert: Alert,

@@ -31,6 +31,7 @@ from prefect_videodb.recording.inputs import (
     load_credentials,
     load_source,
     no_inline_block,
+    without_secrets,
 )
 from prefect_videodb.recording.memory import Memory
 from prefect_videodb.recording.models import Hit, Links, MeetingRecording, RecordingOptions, Window
@@ -112,6 +113,7 @@ def go_on_or_stop(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) ->
         stop_what_is_left(flow, flow_run, state)
 
 
+@without_secrets
 @punctual
 @flow(
     name=RECORD_MEETING,

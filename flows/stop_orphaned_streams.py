@@ -25,7 +25,7 @@ from prefect_videodb.following.models import AWAITING_CLIP, FOLLOW_UP_ALERT
 from prefect_videodb.recording.accounts import Account, given_account, saved_accounts
 from prefect_videodb.recording.crashes import go_on
 from prefect_videodb.recording.endings import is_exported_when_cancelled, request_export
-from prefect_videodb.recording.inputs import no_inline_block
+from prefect_videodb.recording.inputs import no_inline_block, without_secrets
 from prefect_videodb.recording.memory import label, planned_window, remembered
 from prefect_videodb.recording.orphan_report import StreamReport, report, table
 from prefect_videodb.recording.orphans import RECORD_MEETING, Finding, Verdict, findings, parked_runs
@@ -36,6 +36,7 @@ from prefect_videodb.recording.reviving import revive_crashed, revive_silent
 from prefect_videodb.recording.servers import this_server
 from prefect_videodb.recording.showing import show_ended
 from prefect_videodb.recording.stream import ERROR
+from prefect_videodb.recording.text import plain
 from prefect_videodb.tasks.streams import STOPPED, all_streams, stop
 from prefect_videodb.watching.ending import clear
 from prefect_videodb.watching.leftovers import Leftover, leftovers
@@ -53,6 +54,7 @@ _SOON = timedelta(seconds=30)
 _TROUBLE = (VideoDBError, PrefectException, httpx.HTTPError, RuntimeError)
 
 
+@without_secrets
 @flow(name="stop-orphaned-streams", retries=0)
 def stop_orphaned_streams(
     credentials: Annotated[VideoDBCredentials | str | None, BeforeValidator(no_inline_block)] = None,
@@ -218,7 +220,7 @@ def _tell(finding: Finding) -> None:
         event="videodb.stream.orphaned",
         resource={
             "prefect.resource.id": f"videodb.rtstream.{finding.stream.id}",
-            "prefect.resource.name": finding.stream.name or finding.stream.id,
+            "prefect.resource.name": plain(finding.stream.name or finding.stream.id, 200),
         },
         related=[
             {"prefect.resource.id": f"prefect.flow-run.{finding.run_id}", "prefect.resource.role": "recording"},

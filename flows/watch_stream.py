@@ -23,6 +23,7 @@ from prefect_videodb.recording.inputs import (
     load_source,
     load_webhook,
     no_inline_block,
+    without_secrets,
 )
 from prefect_videodb.recording.memory import Memory, label, remembered
 from prefect_videodb.recording.models import Window
@@ -75,6 +76,7 @@ def go_on_or_clear(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -
         clear_what_is_left(flow, flow_run, state)
 
 
+@without_secrets
 @flow(
     name=WATCH_STREAM,
     persist_result=True,  # whoever started the run gets the result, not only whoever looks at the UI

@@ -17,6 +17,7 @@ from prefect_videodb.tasks._ensure import adopted_or_created
 from prefect_videodb.tasks._jobs import polling
 from prefect_videodb.tasks._options import OPERATION
 from prefect_videodb.tasks._secrets import plain
+from prefect_videodb.urls import SOURCE, read
 
 STOPPED = "stopped"
 CONNECTED = "connected"
@@ -40,7 +41,7 @@ def connect_rtstream(
 
     Args:
         credentials: the account.
-        url: the source, `rtsp://` or `rtmp://`; never logged.
+        url: the source, `rtsp://` or `rtmp://`; never logged. In a password # is written as %23, / as %2F, @ as %40.
         name: what the stream is called. Names are not unique.
         collection_id: the collection that it belongs to.
         media_types: what to ingest; without audio no spoken word can be found later.
@@ -50,13 +51,14 @@ def connect_rtstream(
         ws_connection_id: where its events are sent, from `connect_websocket`.
 
     Raises:
+        ConfigurationError: the URL cannot be used; the message says what to write instead.
         OutOfCredits: top up first.
         AnswerLost: the stream may be there: look for its name.
 
     Source: POST /rtstream
     """
     call = streams.connect(
-        plain(url),
+        read(plain(url), SOURCE).text,
         name,
         collection_id=collection_id,
         media_types=media_types,

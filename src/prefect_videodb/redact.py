@@ -1,28 +1,45 @@
-"""Keep secrets out of what people and logs read."""
+"""Keep secrets, and what only looks like text, out of what people and logs read."""
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote
+
+from prefect_videodb.errors import ConfigurationError
+from prefect_videodb.urls import SOURCE, STREAM_SCHEMES, place_of, read, secrets_of
 
 BLOT = "***"
 # Shorter pieces are not blotted out on their own: "a" is no secret, and blotting it out would shred the message.
-_SHORTEST = 4
+MIN_SECRET = 4
+# A shorter secret may be a part of an ordinary word: it is blotted out where it stands as a word of its own.
+_MIN_SUBSTRING = 8
+# The documented key of the local server, which says `the local server` in its messages.
+_PUBLIC = "local"
 # A part of a webhook's path as long as this may be the token that guards it.
-_SHORTEST_TOKEN = 12
+_MIN_TOKEN = 12
 # Keys of an answer whose values are secrets wherever they came from: a token in a callback's address, a meeting's
 # password, what a caller wants to be told back.
 _KEPT_BACK = frozenset({"callback_url", "callback_data", "meeting_url", "token", "websocket_url"})
 _KEPT_BACK_TEXT = re.compile(
     rf'("(?:{"|".join(sorted(_KEPT_BACK))})"\s*:\s*)(?:"(?:[^"\\]|\\.)*"?|[\[{{].*)', re.DOTALL
 )
-# To the last `@` before the path: a password that should have been quoted may hold one itself.
-_USERINFO = re.compile(r"(?<=://)[^\s/\"'<>]+@")
-
-# Of a live source the key may stand anywhere in the URL, and no message needs more of it than where it leads.
-_STREAM_URL = re.compile(r"\b(?:rtsps?|rtmp[a-z]*|srt)://[^\s\"'<>]+", re.IGNORECASE)
-_URL = re.compile(r"\b[a-zA-Z][a-zA-Z0-9+.-]*://[^\s\"'<>]+")
+# Looked for from the slashes, which may be escaped as in JSON, or quoted as in another URL's query: from the scheme,
+# each letter of a long word would begin one that is read to the word's end.
+_SLASHES = re.compile(r"://|:\\/\\/|%3A%2F%2F", re.IGNORECASE)
+_REST = re.compile(r"[^\s\"<>]*")
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}\Z")
+_MAX_SCHEME = 31
+_SENTENCE = ".,;:!?'"
+_STREAM = rf"(?:{'|'.join(sorted(STREAM_SCHEMES))}|rtmp[a-z]{{1,3}})"
+_STREAM_SCHEME = re.compile(rf"{_STREAM}\Z", re.IGNORECASE)
+_STREAM_URL = re.compile(rf"{_STREAM}://", re.IGNORECASE)
+_WORD = re.compile(r"\w")
+# Before a word: no letter, or the end of a quoted character, as in `%20cam1`, or an escaped one, as in `\ncam1`.
+_BEFORE_WORD = r"(?:(?<!\w)|(?<=%[0-9A-Fa-f]{2})|(?<=\\[nrtbf])|(?<=\\u[0-9A-Fa-f]{4}))"
+# What is printable for Unicode and shows nothing: fillers, and the blank of braille.
+_FILLERS = dict.fromkeys(map(ord, "\u034f\u115f\u1160\u2800\u3164\uffa0"), " ")
+_LONGEST = 2000
 
 
 def redact_url(url: str) -> str:
@@ -30,42 +47,54 @@ def redact_url(url: str) -> str:
 
     Stream keys and tokens stand in user info, queries and paths alike, so none of them is shown.
     """
+    return place_of(url) or BLOT
+
+
+def may_hold_secret(url: str) -> bool:
+    """Tell whether a source URL has a part that may be a secret, or is none that can be read for sure."""
     try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        return BLOT
-    if not parts.scheme or not host:
-        return BLOT
-    return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}{f':{port}' if port else ''}/…"
+        return read(url, SOURCE).may_hold_secret
+    except ConfigurationError:
+        return True
 
 
 def url_secrets(url: str) -> tuple[str, ...]:
     """List what must not be shown of a source URL, longest first: itself, and its parts that may be a secret."""
-    try:
-        parts = urlsplit(url)
-        # A user without a password is a token.
-        password = parts.password or parts.username or ""
-    except ValueError:
-        return (url,)
-    values = [pair.partition("=")[2] for pair in parts.query.split("&")]
-    # A password that should have been quoted may hold a slash, which ends the host for a parser: read to the last `@`.
-    user_info = url.partition("://")[2].rpartition("@")[0]
-    pieces = {url, password, user_info.partition(":")[2], parts.query, *values}
-    if parts.scheme.startswith("rtmp"):
-        pieces.add(parts.path.rpartition("/")[2])  # RTMP's last path part is the stream key
-    pieces |= {unquote(piece) for piece in pieces}
-    return tuple(sorted((piece for piece in pieces if len(piece) >= _SHORTEST), key=len, reverse=True))
+    return _longest_first(secrets_of(url))
 
 
 def webhook_secrets(url: str) -> tuple[str, ...]:
     """List what must not be shown of an address to be called back: also a token in its path."""
-    try:
-        parts = [unquote(part) for part in urlsplit(url).path.split("/")]
-    except ValueError:
-        parts = []
-    tokens = (part for part in parts if len(part) >= _SHORTEST_TOKEN)
-    return tuple(sorted({*url_secrets(url), *tokens}, key=len, reverse=True))
+    path = url.partition("://")[2].partition("?")[0].partition("/")[2]
+    parts = {unquote(part) for part in path.split("/") if len(part) >= _MIN_TOKEN}
+    return _longest_first(secrets_of(url) | parts)
+
+
+def _longest_first(pieces: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted((piece for piece in pieces if len(piece) >= MIN_SECRET), key=lambda one: (-len(one), one)))
+
+
+def foreign(text: object, secrets: Iterable[str] = (), *, longest: int = _LONGEST) -> str:
+    """Make what comes from outside fit to stand in a message or log line: one visible line, no secret, not too long.
+
+    Args:
+        text: what somebody else said.
+        secrets: what must not be shown.
+        longest: the most characters that are shown.
+    """
+    return truncate(one_line(scrub_answer(str(text), secrets)), longest)
+
+
+def one_line(text: str) -> str:
+    """Make any text one line of visible characters: no control codes, no change of direction, nothing of no width."""
+    if not text.isprintable():
+        text = "".join(sign if sign.isprintable() else " " for sign in text)
+    return " ".join(text.translate(_FILLERS).split())
+
+
+def truncate(text: str, longest: int) -> str:
+    """Cut a text to so many characters, and show that it was."""
+    return text if len(text) <= longest else f"{text[: longest - 1]}\u2026"
 
 
 def scrub_answer(text: str, secrets: Iterable[str] = ()) -> str:
@@ -79,31 +108,84 @@ def scrub_answer(text: str, secrets: Iterable[str] = ()) -> str:
     return scrub(text, secrets)
 
 
-def _without_kept_back(value: Any) -> Any:
+def scrub_values(value: Any) -> Any:
+    """Blot out of an answer that was read the values that are secrets whatever they are, and user info in URLs."""
+    return _without_kept_back(value, scrub)
+
+
+def _without_kept_back(value: Any, show: Callable[[str], str] = str) -> Any:
     if isinstance(value, dict):
         return {
-            key: BLOT if key in _KEPT_BACK and inner is not None else _without_kept_back(inner)
+            key: BLOT if key in _KEPT_BACK and inner is not None else _without_kept_back(inner, show)
             for key, inner in value.items()
         }
-    return [_without_kept_back(inner) for inner in value] if isinstance(value, list) else value
+    if isinstance(value, list):
+        return [_without_kept_back(inner, show) for inner in value]
+    return show(value) if isinstance(value, str) else value
 
 
 def scrub(text: str, secrets: Iterable[str] = ()) -> str:
-    """Blot out the given secrets, any user info in a URL, and all of a stream's URL but where it leads."""
+    """Blot out the given secrets, any user info in a URL, and all of a stream's URL but where it leads.
+
+    For text from outside only: of what this package says itself a short secret would blot out a word.
+    """
     for secret in secrets:
         for spelling in _spellings(secret):
-            text = text.replace(spelling, BLOT)
-    return _STREAM_URL.sub(lambda found: redact_url(found[0]), _USERINFO.sub(f"{BLOT}@", text))
+            text = _without(text, spelling)
+    return _replace_urls(text, _without_user_info)
 
 
 def redact_urls(text: str) -> str:
     """Show of every URL in a text only where it leads."""
-    return _URL.sub(lambda found: redact_url(found[0]), text)
+    return _replace_urls(text, redact_url)
+
+
+def _without(text: str, spelling: str) -> str:
+    if spelling not in text:
+        return text
+    if len(spelling) >= _MIN_SUBSTRING:
+        return text.replace(spelling, BLOT)
+    before = _BEFORE_WORD if _WORD.match(spelling[0]) else ""
+    after = r"(?!\w)" if _WORD.match(spelling[-1]) else ""
+    return re.sub(f"{before}{re.escape(spelling)}{after}", BLOT, text)
+
+
+def _without_user_info(url: str) -> str:
+    scheme, _, rest = url.partition("://")
+    user_info, at, place = rest.rpartition("@")
+    # Of an `@` after the host nobody knows whether it ends a password, and a URL may hold another one, quoted.
+    if _STREAM_SCHEME.search(scheme) or re.search(r"[/?#]", user_info) or _STREAM_URL.search(unquote(rest)):
+        return redact_url(url)
+    return f"{scheme}://{BLOT}@{place}" if at else url
+
+
+def _replace_urls(text: str, show: Callable[[str], str]) -> str:
+    pieces: list[str] = []
+    end = 0
+    for slashes in _SLASHES.finditer(text):
+        scheme = _SCHEME.search(text[max(end, slashes.start() - _MAX_SCHEME) : slashes.start()])
+        if slashes.start() < end or not scheme:
+            continue
+        start = slashes.start() - len(scheme[0])
+        pieces.append(text[end:start])
+        rest = _REST.match(text, slashes.end())
+        end = rest.end() if rest else slashes.end()
+        pieces.append(_shown(text[start:end], show))
+    return "".join([*pieces, text[end:]])
+
+
+def _shown(found: str, show: Callable[[str], str]) -> str:
+    """Show what looks like a URL in a text; what ends the sentence is no part of it, and a scheme alone is none."""
+    written = found.rstrip(_SENTENCE)
+    url = written.replace("\\/", "/")
+    url = url if "://" in url else unquote(url)
+    shown = url if url.rstrip("\u2026").endswith("://") else show(url)
+    return found if shown == url else shown + found[len(written) :]
 
 
 def _spellings(secret: str) -> Iterator[str]:
     """Give the ways in which a text may spell a secret: as it is, in JSON, in a URL; the longest first."""
-    if not secret:
+    if not secret or secret == _PUBLIC:
         return
     in_json = json.dumps(secret)[1:-1]
     # A lone surrogate has no place in a URL, and none in an answer that came in UTF-8.
@@ -111,12 +193,3 @@ def _spellings(secret: str) -> Iterator[str]:
     unicode = json.dumps(secret, ensure_ascii=False)[1:-1]
     spellings = {in_json.replace("/", "\\/"), unicode.replace("/", "\\/"), in_json, unicode, secret} | in_url
     yield from sorted(spellings, key=len, reverse=True)
-
-
-def may_hold_secret(url: str) -> bool:
-    """Tell whether a source URL has a part that may be a secret: user info, a query, or an RTMP stream key."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return True
-    return bool(parts.username or parts.password or parts.query or parts.scheme.startswith("rtmp"))

@@ -1,14 +1,18 @@
 """What a person fills in: used, or refused with what to fill in instead."""
 
 import contextlib
+import re
 from datetime import UTC, datetime, timedelta
 
+import httpx
 import pytest
 from pydantic import SecretStr
 
 from prefect_videodb.blocks import RTStreamSource, VideoDBCredentials
 from prefect_videodb.errors import ConfigurationError
-from prefect_videodb.recording.inputs import Plan, load_credentials, load_source
+from prefect_videodb.flows import record_meeting, watch_stream
+from prefect_videodb.recording.inputs import Plan, SourceName, load_credentials, load_source
+from prefect_videodb.watching.models import Watch
 
 NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
 
@@ -98,3 +102,63 @@ def test_without_a_default_block_the_environments_key_is_used(
         load_credentials("default")
     monkeypatch.setenv("VIDEO_DB_API_KEY", "from-the-environment")
     assert load_credentials("default").has_key()
+
+
+BAD_SOURCES = [
+    "rtsp://admin:hunter22@camera/room",
+    "rtsp://admin:4711#hunter22@camera.example/room",
+    "rtsp://admin:4711/hunter22@camera.example/room",
+    "rtsp:/admin:hunter22@camera/room",
+    "admin:hunter22@camera/room",
+    " RTMP://live.example/app/hunter22",
+    "rtsp://camera/room?token=hunter22",
+    "rtsp://camera/room#hunter22",
+    "https://h.example/hls/hunter22-3f2b8c1e4d5a6978/index.m3u8",
+]
+
+
+@pytest.mark.parametrize("source", BAD_SOURCES)
+def test_secret_in_a_source_is_refused_before_a_run_shows_it(prefect_api: str, source: str) -> None:
+    account = VideoDBCredentials(api_key=SecretStr("k"), base_url="http://127.0.0.1:9")
+    calls = [
+        lambda: record_meeting(source, account),
+        lambda: record_meeting.with_options(persist_result=False)(source, account),
+        lambda: watch_stream([Watch(prompt="x", label="y", route="z")], source, credentials=account),
+    ]
+    for call in calls:
+        with pytest.raises(ConfigurationError, match="save it as an RTStreamSource block") as refusal:
+            call()
+        assert "hunter22" not in str(refusal.value)
+        assert refusal.value.__cause__ is None
+        assert refusal.value.__context__ is None
+    with pytest.raises(ConfigurationError, match="delete this run") as refusal:
+        load_source(source)
+    assert "hunter22" not in str(refusal.value)
+    shown = httpx.post(f"{prefect_api}/flow_runs/filter", json={}).text
+    assert "hunter22" not in shown
+
+
+def test_inline_block_is_refused_before_a_run_shows_it(prefect_api: str) -> None:
+    with pytest.raises(ConfigurationError, match="the parameter `source`"):
+        record_meeting({"url": "rtsp://user:hunter22@camera/room"})  # type: ignore[arg-type] # as JSON has it
+    assert "hunter22" not in httpx.post(f"{prefect_api}/flow_runs/filter", json={}).text
+
+
+@pytest.mark.parametrize("source", BAD_SOURCES[:8])
+def test_schema_of_the_source_refuses_a_secret(source: str) -> None:
+    pattern = SourceName.__metadata__[0].json_schema_extra["pattern"]  # type: ignore[attr-defined] # of Annotated
+    assert re.search(pattern, "rtsp://camera.example/room")
+    assert re.search(pattern, "rtmp-room")
+    assert not re.search(pattern, source)
+
+
+def test_bad_field_of_a_saved_block_is_named(prefect_api: str) -> None:
+    assert prefect_api
+    RTStreamSource(url=SecretStr("rtsp://camera/room"), name="Room").save("inputs-bad", overwrite=True)
+    documents = httpx.get(f"{prefect_api}/block_types/slug/rtstream-source/block_documents").json()
+    found = next(one for one in documents if one["name"] == "inputs-bad")
+    changed = {"data": {"url": "rtsp://admin:4711#hunter22@camera/room"}, "merge_existing_data": True}
+    httpx.patch(f"{prefect_api}/block_documents/{found['id']}", json=changed).raise_for_status()
+    with pytest.raises(ConfigurationError, match=r"rtstream-source block 'inputs-bad' .*url: .*# as %23") as refusal:
+        load_source("inputs-bad")
+    assert "hunter22" not in str(refusal.value)

@@ -53,6 +53,7 @@ def test_one_line_is_one_line_of_visible_characters(text: str) -> None:
 
 
 def test_a_link_leads_to_the_web_only() -> None:
-    assert link("Play", "http://h/w?v=a b>c") == "[Play](<http://h/w?v=a%20b%3Ec>)"
+    assert link("Play", "http://h/w?v=a%20b|c") == "[Play](<http://h/w?v=a%20b%7Cc>)"
+    assert link("Play", "http://h/w?v=a b>c") == "Play"
     assert link("Play", "javascript:alert(1)") == "Play"
     assert link("Play", None) == "Play"

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Self, cast
 from urllib.error import HTTPError, URLError
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 from urllib.request import (
     HTTPDefaultErrorHandler,
     HTTPErrorProcessor,
@@ -32,19 +32,23 @@ from prefect_videodb._logging import get_logger
 from prefect_videodb._version import __version__
 from prefect_videodb.errors import (
     AnswerLost,
+    ConfigurationError,
     InvalidRequest,
     NotFound,
     ServiceUnavailable,
     UnexpectedAnswer,
     VideoDBError,
 )
-from prefect_videodb.redact import redact_url, scrub, webhook_secrets
+from prefect_videodb.redact import foreign, redact_url, webhook_secrets
+from prefect_videodb.urls import LINK, read
 
 _CHUNK_BYTES = 1 << 18
 _TRIES = 6
 _PAUSE_S = 0.25
 # A connection that brought so much was of use: the next one that breaks off is the first again.
 _OF_USE_BYTES = 16 * 1024 * 1024
+# As urllib itself quotes what it is redirected to: a link may hold what no request line can.
+_NOT_QUOTED = "".join(set(string.punctuation) - set('@"\\<>`'))
 _RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 _GONE = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
 _HEADERS = {"User-Agent": f"prefect-videodb/{__version__}", "Accept": "*/*", "Accept-Encoding": "identity"}
@@ -69,11 +73,9 @@ class Download:
     """
 
     def __init__(self, url: str, *, timeout_s: float, where: str) -> None:
-        # As urllib itself quotes what it is redirected to: a link may hold what no request line can.
-        self._url = quote(url.strip(), safe=string.punctuation)
         self._timeout_s = timeout_s
         self._what = f"the download of {where} from {redact_url(url)}"
-        self._check_link()
+        self._url = self._checked(quote(url.strip(), safe=_NOT_QUOTED))
         self._opener = _opener()
         self._answer: http.client.HTTPResponse | None = None
         self._answer = self._tried(0, hashlib.sha256())
@@ -136,7 +138,7 @@ class Download:
         if at:
             headers["Range"] = f"bytes={at}-"
             headers |= {"If-Range": self._validator} if self._validator else {}
-        request = Request(self._url, headers=headers)  # noqa: S310 - it is http(s), see `_check_link`
+        request = Request(self._url, headers=headers)  # noqa: S310 - it is http(s), see `_checked`
         answer = cast("http.client.HTTPResponse", self._opener.open(request, timeout=self._timeout_s))
         try:
             if at:
@@ -171,14 +173,11 @@ class Download:
         get_logger().warning("%s %s; trying again", self._what.capitalize(), trouble)
         time.sleep(_PAUSE_S * 2 ** (failures - 1))
 
-    def _check_link(self) -> None:
+    def _checked(self, url: str) -> str:
         try:
-            parts = urlsplit(self._url)
-            usable = parts.scheme in {"http", "https"} and parts.hostname and not parts.username
-        except ValueError:
-            usable = False
-        if not usable:
-            raise UnexpectedAnswer(f"{self._what}: the link is no http URL")
+            return read(url, LINK).text.partition("#")[0]
+        except ConfigurationError as unusable:
+            raise UnexpectedAnswer(f"{self._what}: the link is no http URL that can be fetched: {unusable}") from None
 
     def _check_content(self, encoding: str, main_type: str) -> None:
         trouble = ""
@@ -187,7 +186,7 @@ class Download:
         elif main_type == "text":
             trouble = "it is text, and no video"
         elif encoding != "identity":
-            trouble = f"it is encoded ({encoding[:20]})"
+            trouble = f"it is encoded ({foreign(encoding, longest=20)})"
         if trouble:
             self.close()
             raise UnexpectedAnswer(f"{self._what} cannot be archived: {trouble}", status=HTTPStatus.OK)
@@ -209,7 +208,7 @@ class Download:
         """Say what broke. What http.client says of a bad URL shows it, so of that only the kind is told."""
         reason = error.reason if isinstance(error, URLError) else error
         if isinstance(reason, OSError):
-            return scrub(str(reason), webhook_secrets(self._url)) or type(reason).__name__
+            return foreign(reason, webhook_secrets(self._url)) or type(reason).__name__
         return type(reason).__name__
 
     def close(self) -> None:

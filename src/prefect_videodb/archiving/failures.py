@@ -11,7 +11,7 @@ from prefect_videodb.errors import (
     StorageFull,
     StorageUnavailable,
 )
-from prefect_videodb.redact import redact_urls, scrub
+from prefect_videodb.redact import foreign, redact_urls
 
 if TYPE_CHECKING:
     from botocore.exceptions import BotoCoreError, ClientError
@@ -83,4 +83,4 @@ def failed(doing: str, error: "BotoCoreError", secrets: Iterable[str]) -> Storag
 
 
 def _shown(text: str, secrets: Iterable[str]) -> str:
-    return redact_urls(scrub(text, secrets))[:_LONGEST]
+    return foreign(redact_urls(text), secrets, longest=_LONGEST)

@@ -2,6 +2,8 @@
 
 from typing import Any, Literal
 
+from pydantic import SecretStr
+
 from prefect_videodb.client.call import Call, nothing, path, present
 from prefect_videodb.client.models import Alert, Alerts, Event, Events
 from prefect_videodb.client.models.reading import knowing
@@ -54,7 +56,7 @@ def create(
     return Call(
         "POST",
         path("rtstream", rtstream_id, of, index_id, "alert"),
-        knowing(Alert, event_id=event_id, callback_url=callback_url),
+        knowing(Alert, event_id=event_id, callback_url=SecretStr(callback_url)),
         json=body,
         secrets=webhook_secrets(callback_url),
     )

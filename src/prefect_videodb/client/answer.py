@@ -25,7 +25,7 @@ from prefect_videodb.errors import (
     ServiceUnavailable,
     UnexpectedAnswer,
 )
-from prefect_videodb.redact import redact_url, scrub, scrub_answer
+from prefect_videodb.redact import foreign, one_line, redact_url, scrub_answer
 
 T = TypeVar("T")
 
@@ -35,8 +35,6 @@ _OK = range(200, 300)
 _REDIRECT = range(300, 400)
 _SERVER_ERROR = 500
 _EXCERPT = 300
-# What the service says goes into messages, which go into logs: longer than this it is no message.
-_LONGEST_MESSAGE = 2000
 
 # Refused before the request was looked at: what the message seems to say about its outcome does not count.
 _NOT_LOOKED_AT = frozenset({401, 402, 429})
@@ -136,10 +134,10 @@ def _refuse(
 ) -> NoReturn:
     told = str(envelope.get("message") or envelope.get("error") or "")
     kind = _kind(answer.status, told.lower(), otherwise)  # read before anything in it is blotted out
-    message = scrub(told, answer.secrets) or answer.text[:_EXCERPT] or "no message"
-    text = f"{call}: {message[:_LONGEST_MESSAGE]} (HTTP {answer.status})"
+    raw = answer.text
+    message = foreign(told, answer.secrets) or one_line(raw[:_EXCERPT]) or "no message"
     safe = call.repeatable if kind is ServiceUnavailable else None
-    error = kind(text, status=answer.status, raw=answer.text, retry_is_safe=safe)
+    error = kind(f"{call}: {message} (HTTP {answer.status})", status=answer.status, raw=raw, retry_is_safe=safe)
     if isinstance(error, RateLimited | ServiceUnavailable):
         error.retry_after_s = _retry_after_s(answer.headers.get("retry-after"))
     raise error
@@ -162,17 +160,19 @@ def _result(call: Call[T], data: Any, answer: Answer) -> T:
     try:
         return call.read(data)
     except ValidationError as error:
-        # Named by field and rule only: the values may hold secrets, and `raw` has them all.
+        # Named by field and rule only: the values may hold secrets.
         faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['type']}" for fault in error.errors())
-        _unexpected(call, answer, f"{faults or 'nothing'}")
+    return _unexpected(call, answer, foreign(faults, answer.secrets) or "nothing")
 
 
 def _unexpected(call: Call[Any], answer: Answer, what: str) -> NoReturn:
+    raw = answer.text
+    said = one_line(raw[:_EXCERPT])
     raise UnexpectedAnswer(
-        f"{call}: the service answered what cannot be read ({what}; HTTP {answer.status}): {answer.text[:_EXCERPT]!r}",
+        f"{call}: the service answered what cannot be read ({what}; HTTP {answer.status}): {said!r}",
         status=answer.status,
-        raw=answer.text,
-    ) from None
+        raw=raw,
+    )
 
 
 def _percentage(envelope: dict[str, Any]) -> float | None:

@@ -6,6 +6,7 @@ from typing import Any, Generic, Literal, TypeVar
 from urllib.parse import quote
 
 from prefect_videodb.errors import ConfigurationError
+from prefect_videodb.redact import scrub
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -44,6 +45,12 @@ class Call(Generic[T]):
     def __repr__(self) -> str:
         return f"Call({self})"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Prefect may store an error that holds a call: what was sent stays here where a part of it is a secret. To wait
+        # for a job, it is not needed.
+        sent = ({}, None) if self.secrets else (self.params, self.json)
+        return type(self), (self.method, self.path, self.read, *sent, self.repeatable, self.whole_envelope)
+
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
 
@@ -61,6 +68,9 @@ class Job(Generic[T]):
     call: Call[T]
     output_url: str
     percentage: float | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.call, scrub(self.output_url, self.call.secrets), self.percentage)
 
     def __repr__(self) -> str:
         return f"Job({self.call}, percentage={self.percentage})"

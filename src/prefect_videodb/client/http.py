@@ -27,7 +27,9 @@ from prefect_videodb.errors import (
     UnexpectedAnswer,
     VideoDBError,
 )
-from prefect_videodb.redact import redact_url, scrub
+from prefect_videodb.redact import foreign, redact_url, scrub_answer
+from prefect_videodb.urls import SERVICE
+from prefect_videodb.urls import read as read_url
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
@@ -43,8 +45,7 @@ _LONGEST_PAUSE_S = 30.0
 _MOST_DOUBLINGS = 16
 _HOST = re.compile(rb"[A-Za-z0-9._:-]+")  # a name, in its ASCII form, or an address
 _PORTS = range(1, 65536)
-_SHOWN = 100
-_ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}://")
 # Raised before a single byte of the request left: repeating is safe whatever the request does.
 _NEVER_LEFT = (
     httpx.ConnectError,
@@ -172,7 +173,7 @@ class _Connection:
         if leads_to is None:
             raise UnexpectedAnswer(
                 f"{job.call}: the service names a place to ask for the result that is no http URL",
-                raw=scrub(job.output_url, job.call.secrets + self._secrets),
+                raw=scrub_answer(job.output_url, job.call.secrets + self._secrets),
             )
         return self._built(job.call, url, method="GET", key=leads_to == self._origin)
 
@@ -194,15 +195,15 @@ class _Connection:
                 extensions=self._extensions,
             )
         except (httpx.InvalidURL, ValueError, TypeError) as error:
-            what = scrub(str(error), call.secrets + self._secrets)
-            raise ConfigurationError(f"{call}: cannot be sent: {what}") from None
+            what = foreign(error, call.secrets + self._secrets)
+        raise ConfigurationError(f"{call}: cannot be sent: {what}")
 
     def _answer(self, call: Call[Any], response: httpx.Response) -> Answer:
         logger.debug("%s: HTTP %s", call, response.status_code)
         return Answer(response.status_code, response.headers, response.content, call.secrets + self._secrets)
 
     def _failure(self, call: Call[Any], error: httpx.HTTPError, *, repeatable: bool) -> VideoDBError:
-        what = scrub(str(error), call.secrets + self._secrets) or type(error).__name__
+        what = foreign(error, call.secrets + self._secrets) or type(error).__name__
         where = redact_url(self.base_url)
         if isinstance(error, _NEVER_LEFT):
             return NotConnected(
@@ -271,7 +272,8 @@ class Client(_Connection):
         try:
             return self._answer(call, self._transport.handle_request(request))
         except httpx.HTTPError as error:
-            raise self._failure(call, error, repeatable=repeatable) from None
+            failure = self._failure(call, error, repeatable=repeatable)
+        raise failure  # here, so that the first error, which knows the whole request, does not hang on it
 
     def close(self) -> None:
         """Close the connections."""
@@ -339,7 +341,8 @@ class AsyncClient(_Connection):
         try:
             return self._answer(call, await self._transport.handle_async_request(request))
         except httpx.HTTPError as error:
-            raise self._failure(call, error, repeatable=repeatable) from None
+            failure = self._failure(call, error, repeatable=repeatable)
+        raise failure  # here, so that the first error, which knows the whole request, does not hang on it
 
     async def close(self) -> None:
         """Close the connections."""
@@ -356,12 +359,10 @@ class AsyncClient(_Connection):
 
 
 def _usable(base_url: str) -> str:
-    if not isinstance(base_url, str) or _origin(base_url) is None:
-        given = redact_url(base_url)[:_SHOWN] if isinstance(base_url, str) else type(base_url).__name__
-        raise ConfigurationError(f"the base URL must be http(s)://host, like {BASE_URL}; not {given}")
-    if any(sign in base_url for sign in "@?#"):
-        raise ConfigurationError("the base URL has no user, query or fragment: the API key stands on its own")
-    return base_url.rstrip("/")
+    url = read_url(base_url, SERVICE).text.rstrip("/")
+    if _origin(url) is None:
+        raise ConfigurationError(f"the base URL has a host that cannot be asked; {SERVICE.looks}")
+    return url
 
 
 def _origin(url: str) -> tuple[str, str, int] | None:

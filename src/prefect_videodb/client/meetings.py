@@ -6,7 +6,7 @@ from typing import Any
 from prefect_videodb.client.call import Call, path
 from prefect_videodb.client.models import Meeting
 from prefect_videodb.client.models.reading import knowing
-from prefect_videodb.redact import url_secrets, webhook_secrets
+from prefect_videodb.redact import MIN_SECRET, url_secrets, webhook_secrets
 
 
 def record(
@@ -58,7 +58,7 @@ def record(
 def _texts(value: Any) -> Iterator[str]:
     """Give all texts in a value that are long enough to be a secret."""
     if isinstance(value, str):
-        if len(value) >= 4:  # noqa: PLR2004 - as in `redact`: a shorter one is no secret, and blotting it out shreds
+        if len(value) >= MIN_SECRET:
             yield value
     elif isinstance(value, Mapping):
         for inner in value.values():

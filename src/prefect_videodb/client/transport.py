@@ -15,7 +15,6 @@ import select
 import time
 from collections import deque
 from contextlib import suppress
-from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import httpx
@@ -43,9 +42,9 @@ def origin(url: httpx.URL) -> tuple[str, str, int]:
 
 
 def _behind_proxy(base_url: str) -> bool:
-    parts = urlsplit(base_url)
+    url = httpx.URL(base_url)
     proxies = getproxies()
-    return bool((parts.scheme in proxies or "all" in proxies) and not proxy_bypass(parts.hostname or ""))
+    return bool((url.scheme in proxies or "all" in proxies) and not proxy_bypass(url.host))
 
 
 class HttpxTransport(httpx.BaseTransport):

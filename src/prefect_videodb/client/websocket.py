@@ -6,13 +6,13 @@ bound again, which only the caller can do, so a `Connected` frame tells.
 """
 
 import asyncio
+import json
 import logging
 import random
 import time
 from collections.abc import AsyncIterator, Iterator
 from types import TracebackType
 from typing import Self
-from urllib.parse import urlsplit
 
 import websockets.asyncio.client
 import websockets.exceptions
@@ -23,6 +23,8 @@ from prefect_videodb.client.http import AsyncClient, Client
 from prefect_videodb.client.models import Connected, Frame, WebSocketAddress
 from prefect_videodb.client.models.frames import read_frame
 from prefect_videodb.errors import ConfigurationError, NotConnected, UnexpectedAnswer, VideoDBError
+from prefect_videodb.redact import scrub_answer
+from prefect_videodb.urls import WEBSOCKET, read
 
 # The library logs addresses, which let in whoever reads them.
 _SILENT = logging.getLogger("prefect_videodb.websocket.library")
@@ -67,7 +69,9 @@ class _Socket:
         """Read the first frame of a connection."""
         frame = read_frame(message)
         if not isinstance(frame, Connected) or not frame.connection_id:
-            raise UnexpectedAnswer("the WebSocket's first frame names no connection", raw=str(frame.raw))
+            raise UnexpectedAnswer(
+                "the WebSocket's first frame names no connection", raw=scrub_answer(json.dumps(frame.raw))
+            )
         frame.previous_id = self._connected.connection_id if self._connected else None
         self._connected, self._failures = frame, 0
         return frame
@@ -111,7 +115,8 @@ class WebSocketConnection(_Socket):
             )
             return self._greeted(self._socket.recv(timeout=_OPENING_S))
         except _LOST as error:
-            raise _not_connected(error) from None
+            lost = _not_connected(error)
+        raise lost  # here, so that the first error, which may name the address, does not hang on it
 
     def frames(self, *, duration_s: float | None = None) -> Iterator[Frame]:
         """Yield what comes, beginning with the connection itself, for so many seconds or for ever.
@@ -182,7 +187,8 @@ class AsyncWebSocketConnection(_Socket):
             async with asyncio.timeout(_OPENING_S):
                 return self._greeted(await self._socket.recv())
         except _LOST as error:
-            raise _not_connected(error) from None
+            lost = _not_connected(error)
+        raise lost  # here, so that the first error, which may name the address, does not hang on it
 
     async def frames(self, *, duration_s: float | None = None) -> AsyncIterator[Frame]:
         """Yield what comes, beginning with the connection itself, for so many seconds or for ever.
@@ -228,15 +234,10 @@ class AsyncWebSocketConnection(_Socket):
 
 
 def _address(answer: WebSocketAddress) -> str:
-    url = answer.url.get_secret_value() if answer.url else ""
     try:
-        parts = urlsplit(url)
-        usable = parts.scheme in {"ws", "wss"} and bool(parts.hostname)
-    except ValueError:
-        usable = False
-    if not usable:
-        raise UnexpectedAnswer("the service names no address of a WebSocket (ws:// or wss://)", raw="")
-    return url
+        return read(answer.url.get_secret_value() if answer.url else "", WEBSOCKET).text
+    except ConfigurationError as unusable:
+        raise UnexpectedAnswer(f"the service names no address of a WebSocket: {unusable}") from None
 
 
 def _not_connected(error: BaseException) -> VideoDBError:

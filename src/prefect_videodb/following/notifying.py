@@ -13,13 +13,11 @@ from prefect.client.schemas.objects import State, TaskRun
 
 from prefect_videodb.errors import ConfigurationError, VideoDBError
 from prefect_videodb.following.models import FollowUp
-from prefect_videodb.recording.text import clock, one_line
+from prefect_videodb.recording.text import clock, plain, web_link
 
 _LONGEST_SUBJECT = 150
 _LONGEST_TEXT = 1000
 _DELAYS_S = [2.0, 10.0, 30.0, 120.0]
-# What chats read as mentions, links or commands.
-_PLAIN = str.maketrans({"<": "\u2039", ">": "\u203a", "@": "\uff20", "[": "(", "]": ")", "`": "'"})
 
 
 class NotNotified(VideoDBError):
@@ -80,21 +78,17 @@ def key(block_name: str) -> str:
 
 def subject(follow_up: FollowUp) -> str:
     """Give the subject of a notification."""
-    return f"VideoDB alert: {_plain(follow_up.label, _LONGEST_SUBJECT)}"
+    return f"VideoDB alert: {plain(follow_up.label, _LONGEST_SUBJECT)}"
 
 
 def body(follow_up: FollowUp) -> str:
     """Write a notification: plain text, in which nothing that an alert says is a mention, a link or a command."""
-    lines = [_plain(follow_up.explanation, _LONGEST_TEXT)] if follow_up.explanation else []
+    lines = [plain(follow_up.explanation, _LONGEST_TEXT)] if follow_up.explanation else []
     if follow_up.window:
         lines.append(f"From {clock(follow_up.window.start)} to {clock(follow_up.window.end)}")
     if follow_up.confidence is not None:
         lines.append(f"Confidence {follow_up.confidence:.2f}")
-    if follow_up.clip.player_url:
-        lines.append(follow_up.clip.player_url)
-    return "\n".join([*lines, *follow_up.missing]) or "VideoDB told nothing more about it."
-
-
-def _plain(text: str, longest: int) -> str:
-    line = one_line(text).translate(_PLAIN).replace("://", ":/ /")
-    return line if len(line) <= longest else f"{line[: longest - 1]}…"
+    if url := follow_up.clip.player_url:
+        lines.append(web_link(url) or f"The clip: {plain(url, _LONGEST_TEXT)}")
+    lines += [plain(text, _LONGEST_TEXT) for text in follow_up.missing]
+    return "\n".join(lines) or "VideoDB told nothing more about it."

@@ -4,12 +4,12 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, NoReturn, TypeVar
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from prefect_videodb.local_server.errors import BadRequest
 from prefect_videodb.local_server.state import State
+from prefect_videodb.local_server.urls import WEB, read
 
 T = TypeVar("T")
 # A job that is done within this time is answered at once, as the service does for short work.
@@ -118,11 +118,7 @@ class Call:
 
 
 def _http_address(url: str) -> str:
-    parts = urlsplit(url)
-    _ = parts.port
-    if parts.scheme not in {"http", "https"} or not parts.hostname or not url.isprintable() or " " in url:
-        raise ValueError("it must start with http:// or https:// and name a host")
-    return url
+    return read(url, WEB).geturl()
 
 
 CallbackUrl = Annotated[str, Field(max_length=10_000), AfterValidator(_http_address)]

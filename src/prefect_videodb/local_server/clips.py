@@ -12,9 +12,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-from prefect_videodb.local_server import ids
+from prefect_videodb.local_server import ids, urls
 from prefect_videodb.local_server.errors import BadRequest, NotFound
 from prefect_videodb.local_server.jobs import JobRun, Jobs
 from prefect_videodb.local_server.media.clips import Part, compile_parts, join_mp4
@@ -164,9 +163,9 @@ class Clips:
             NotFound: when it plays nothing.
         """
         try:
-            stream_path = urlsplit(stream_link).path
-        except ValueError:
-            raise BadRequest("stream_link is not a URL") from None
+            stream_path = urls.read(stream_link, urls.WEB).path
+        except urls.BadUrl as bad:
+            raise BadRequest(f"stream_link: {bad}") from None
         # A window of a running stream grows: what it holds now is part of what is asked for.
         slug = ids.slug(self._secret, "download", stream_path, name, len(self.stream_segments(stream_path)))
         # Derived from the slug, not from the time: asked twice, it is one download.

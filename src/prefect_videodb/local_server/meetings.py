@@ -4,7 +4,6 @@ import json
 import sqlite3
 import time
 from typing import Any
-from urllib.parse import urlsplit
 
 from prefect_videodb.local_server import ids
 from prefect_videodb.local_server.deliveries import Deliveries
@@ -72,9 +71,8 @@ class Meetings:
         return _described(row) if row else None
 
     def _source(self, meeting_url: str) -> str:
-        if urlsplit(meeting_url).scheme.lower() in MEDIA_SCHEMES:
-            check_source(meeting_url)
-            return meeting_url
+        if meeting_url.strip().partition(":")[0].lower() in MEDIA_SCHEMES:
+            return check_source(meeting_url)
         if self._sample_url is None:
             raise Unsupported("A meeting is played by the sample meeting, and this server was started without it")
         return self._sample_url

@@ -17,9 +17,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-from prefect_videodb.local_server import ids
+from prefect_videodb.local_server import ids, urls
 from prefect_videodb.local_server.errors import BadRequest, NotFound, Unavailable
 from prefect_videodb.local_server.media.recorder import Recorder, RecorderState
 from prefect_videodb.local_server.media.segments import MediaType, Segment
@@ -27,7 +26,6 @@ from prefect_videodb.local_server.store import Store
 
 logger = logging.getLogger(__name__)
 
-SOURCE_SCHEMES = ("rtsp", "rtsps", "rtmp", "rtmps", "http", "https")
 DEFAULT_SAMPLE_RATE = 30
 # A source that sends nothing notices the stop when its read times out. The SDK waits 30 s for an answer.
 STOP_S = 25.0
@@ -116,7 +114,7 @@ class Streams:
         Raises:
             BadRequest: when `url` is none that can be recorded.
         """
-        check_source(url)
+        url = check_source(url)
         stream_id = ids.stream_id()
         now = time.time()
         with self._locks.of(stream_id):
@@ -436,24 +434,17 @@ def manifest_path(stream_id: str, start: float, end: float) -> str:
     return f"/manifests/{stream_id}/{math.floor(start) * 1_000_000}-{math.ceil(end) * 1_000_000}.m3u8"
 
 
-def check_source(url: str) -> None:
-    """Refuse what is no source, before anything opens it: FFmpeg knows many kinds that reach into this machine.
+def check_source(url: str) -> str:
+    """Return a source's URL as it is opened. FFmpeg knows many kinds that reach into this machine; they are refused.
 
     Raises:
         BadRequest: with what is accepted.
     """
-    accepted = "url must start with " + ", ".join(f"{scheme}://" for scheme in SOURCE_SCHEMES) + " and name a host"
-    accepted += ", or be file:///absolute/path of a media file of this machine"
     try:
-        parts = urlsplit(url)
-        host = parts.hostname
-        _ = parts.port
-    except ValueError:
-        raise BadRequest(accepted) from None
-    is_file = parts.scheme.lower() == "file" and not parts.netloc and parts.path.startswith("/")
-    is_remote = parts.scheme.lower() in SOURCE_SCHEMES and bool(host)
-    if not (is_file or is_remote) or any(ord(c) <= ord(" ") for c in url):
-        raise BadRequest(accepted)
+        return urls.read(url, urls.SOURCES).geturl()
+    except urls.BadUrl as bad:
+        accepted = "rtsp://host/path, or file:///absolute/path of a media file of this machine"
+        raise BadRequest(f"url: {bad}; it looks like {accepted}") from None
 
 
 def _described(row: sqlite3.Row) -> dict[str, Any]:

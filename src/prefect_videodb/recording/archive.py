@@ -8,11 +8,11 @@ from pydantic import SecretStr
 from prefect_videodb._logging import get_logger
 from prefect_videodb.archiving.models import Archived
 from prefect_videodb.blocks import RecordingArchive, VideoDBCredentials
-from prefect_videodb.errors import ConfigurationError
+from prefect_videodb.errors import ConfigurationError, VideoDBError
 from prefect_videodb.recording.inputs import load_archive
 from prefect_videodb.recording.models import MeetingRecording, RecordingOptions
-from prefect_videodb.recording.text import escape, one_line
-from prefect_videodb.redact import redact_urls
+from prefect_videodb.recording.text import escape
+from prefect_videodb.redact import foreign, redact_urls
 from prefect_videodb.tasks import archive_video
 
 
@@ -47,7 +47,9 @@ def archived_or_why(
     """Archive a video with the task `archive_video`; give where it lies, or why it does not."""
     state = archive_video(account, video_id, archive, **options, return_state=True)
     result = state.result(raise_on_failure=False)
-    return result if isinstance(result, Archived) else redact_urls(one_line(str(result)))
+    if isinstance(result, Archived):
+        return result
+    return str(result) if isinstance(result, VideoDBError) else foreign(redact_urls(str(result)))
 
 
 def place(copy: Archived) -> str:
@@ -56,5 +58,5 @@ def place(copy: Archived) -> str:
 
 
 def _tell(recording: MeetingRecording, trouble: str) -> None:
-    recording.not_archived.append(redact_urls(one_line(trouble)))
+    recording.not_archived.append(trouble)
     get_logger().error("Not archived: %s", recording.not_archived[-1])

@@ -1,11 +1,13 @@
 """Make what a person filled in into what can be worked with, or say what to fill in instead."""
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Self, TypeVar, cast
+from typing import Annotated, Any, ParamSpec, Self, TypeVar, cast
 
+from prefect import Flow
 from prefect.blocks.core import Block
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationError
 
 from prefect_videodb.blocks import AlertWebhook, RecordingArchive, RTStreamSource, VideoDBCredentials
 from prefect_videodb.client import API_KEY_VARIABLE
@@ -13,15 +15,23 @@ from prefect_videodb.errors import ConfigurationError
 from prefect_videodb.recording.models import Window
 from prefect_videodb.recording.sharing import read_once
 from prefect_videodb.recording.text import one_line
-from prefect_videodb.redact import may_hold_secret, redact_url
+from prefect_videodb.urls import SOURCE, read, tokens_in
 
 _DEFAULT_MINUTES = 60.0
 # A guard: nobody means to pay for more.
 LONGEST = timedelta(hours=24)
 _B = TypeVar("_B", bound=Block)
-# A block's name, or a URL without user info and query: Prefect refuses a run with another one before it is there, and
-# what the run would hold everybody could read. What only looks like a stream key is refused when the run begins.
-SourceName = Annotated[str, Field(json_schema_extra={"pattern": r"^(?!.*://.*[@?])"})]
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+# The parameters of our flows that name blocks.
+_BLOCKS = ("source", "credentials", "webhook", "archive")
+_INLINE = "the fields of a block do not belong into the parameters of a run: give the block, or its name"
+# What Prefect takes for the name of a block, and some more; what has a colon or a sign of a URL is meant as one.
+_NAME = re.compile(r"(?:[a-z-]+/)?[\w .-]{1,255}")
+# A block's name, or a URL without user info, query and fragment, and none of RTMP: Prefect refuses a run with another
+# one before it is there, and what the run would hold everybody could read. What Prefect cannot know for a secret,
+# `without_secrets` refuses where the flow is called, and `load_source` when the run begins.
+SourceName = Annotated[str, Field(json_schema_extra={"pattern": r"^(?!\s*[rR][tT][mM][pP][a-zA-Z]*:)[^@?#]*$"})]
 
 
 def load_credentials(given: object) -> VideoDBCredentials:
@@ -50,15 +60,56 @@ def load_source(given: object) -> RTStreamSource:
         ConfigurationError: there is no such block, or the URL may hold a secret, which the parameters of a flow run
             would show to everybody who may open the UI.
     """
-    if isinstance(given, str) and "://" in given:
-        if may_hold_secret(given):
-            raise ConfigurationError(
-                f"a URL with a password, a query or a stream key ({redact_url(given)}) does not belong into the "
-                "parameters of a flow run: save it as an RTStreamSource block, give the block's name, and delete this "
-                "run, whose parameters show the URL"
-            )
-        return RTStreamSource(url=SecretStr(given))
+    if url := _url_of_source(given, "and delete this run, whose parameters show the URL"):
+        return RTStreamSource(url=SecretStr(url))
     return _load(RTStreamSource, given)
+
+
+def _url_of_source(given: object, advice: str) -> str | None:
+    """Return the URL that is meant where a block may be named instead; None where a block is meant.
+
+    Raises:
+        ConfigurationError: it cannot be read, or may hold a secret.
+    """
+    if not isinstance(given, str) or _NAME.fullmatch(given):
+        return None
+    how = f"save it as an RTStreamSource block, name the block in the parameter `source`, {advice}"
+    try:
+        url = read(given, SOURCE)
+    except ConfigurationError as unreadable:
+        trouble = str(unreadable)
+    else:
+        if not url.may_hold_secret:
+            return url.text
+        trouble = f"a URL with a password, a query, a stream key or a token ({url.place}) does not belong there"
+    raise ConfigurationError(f"the parameters of a flow run show everybody what is in them, and {trouble}: {how}")
+
+
+class _WithoutSecrets(Flow[_P, _R]):
+    """A flow whose parameters that name blocks are looked at before Prefect makes a run that shows them."""
+
+    def serialize_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        """Return what the run will show: Prefect calls this first when the flow is called from Python.
+
+        Raises:
+            ConfigurationError: a parameter holds a secret, or may; there is no run.
+        """
+        given = {name: parameters[name] for name in _BLOCKS if name in parameters}
+        _url_of_source(given.get("source"), "and call the flow again: no run was made")
+        for name, value in given.items():
+            if isinstance(value, dict) and not can_be_loaded(value):
+                raise ConfigurationError(f"the parameter `{name}`: {_INLINE}")
+        return super().serialize_parameters(parameters)
+
+    def with_options(self, **options: Any) -> Flow[_P, _R]:
+        """Return a copy with other options."""
+        return without_secrets(super().with_options(**options))
+
+
+def without_secrets(flow: Flow[_P, _R]) -> Flow[_P, _R]:
+    """Let a flow refuse a secret in a parameter that names a block before there is a run that shows it."""
+    flow.__class__ = _WithoutSecrets
+    return flow
 
 
 def load_webhook(given: object) -> AlertWebhook:
@@ -83,6 +134,8 @@ def _load(kind: type[_B], given: object) -> _B:
     if isinstance(given, kind):
         return given
     slug = kind.get_block_type_slug()
+    is_shown = isinstance(given, str) and _NAME.fullmatch(given) and not tokens_in(given)
+    shown = repr(given) if is_shown else "that was given"
     try:
         # Typed as if they might be coroutines; called from a synchronous flow or hook they never are.
         if isinstance(given, dict):
@@ -90,10 +143,19 @@ def _load(kind: type[_B], given: object) -> _B:
         name = str(given).removeprefix(f"{slug}/")
         return read_once(kind, name, lambda: cast("_B", kind.load(name)))
     except (ValueError, KeyError):
-        shown = repr(given) if isinstance(given, str) else "what was given"
-        raise ConfigurationError(f"there is no {slug} block for {shown}: save one") from None
-    except RuntimeError:  # how Prefect says that what is saved does not fit the block
-        raise ConfigurationError(f"a field of the {slug} block {given!r} cannot be: open it and save it anew") from None
+        trouble = f"there is no {slug} block for {shown}: save one"
+    except RuntimeError as misfit:  # how Prefect says that what is saved does not fit the block
+        trouble = f"the {slug} block {shown} cannot be used{_faults(misfit.__cause__)}: open it and save it anew"
+    raise ConfigurationError(trouble)
+
+
+def _faults(error: BaseException | None) -> str:
+    """Name each field that cannot be, and why; never the value, which may be a secret."""
+    if not isinstance(error, ValidationError):
+        return ""
+    faults = error.errors(include_url=False, include_input=False, include_context=False)
+    told = (f"{'.'.join(map(str, fault['loc']))}: {fault['msg'].removeprefix('Value error, ')}" for fault in faults)
+    return f" ({'; '.join(told)})"
 
 
 def can_be_loaded(given: object) -> bool:
@@ -108,8 +170,7 @@ def no_inline_block(given: object) -> object:
         ValueError: with what to give instead.
     """
     if isinstance(given, dict):
-        told = "the fields of a block do not belong into the parameters of a run: give the block, or its name"
-        raise ValueError(told)  # noqa: TRY004 - pydantic reads ValueErrors
+        raise ValueError(_INLINE)  # noqa: TRY004 - pydantic reads ValueErrors
     return given
 
 

@@ -10,7 +10,7 @@ from prefect_videodb.client.models import Export, RTStream
 from prefect_videodb.errors import InvalidRequest, NotFound, SourceError, VideoDBError
 from prefect_videodb.precedence import hurry, rest
 from prefect_videodb.recording.models import Links, Window
-from prefect_videodb.redact import redact_urls
+from prefect_videodb.redact import foreign, redact_urls
 from prefect_videodb.tasks import export_rtstream, generate_rtstream_stream, start_rtstream
 from prefect_videodb.tasks.streams import CONNECTED, STOPPED
 
@@ -136,4 +136,4 @@ def export_recording(credentials: VideoDBCredentials, rtstream_id: str, title: s
 def _why(stream: RTStream) -> str:
     """What the service says about the stream beside its status, where it says something."""
     message = (stream.model_extra or {}).get("status_message")
-    return f": {redact_urls(str(message))}" if message else ""
+    return f": {foreign(redact_urls(str(message)))}" if message else ""

@@ -6,27 +6,50 @@ import re
 from datetime import UTC, datetime
 from urllib.parse import quote
 
+from prefect_videodb.errors import ConfigurationError
+from prefect_videodb.redact import one_line, truncate
+from prefect_videodb.urls import LINK, read
+
+__all__ = ["as_moment", "clock", "escape", "link", "one_line", "plain", "timecode", "web_link"]
+
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+!|~])")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]+")
-
-_URL_CHARACTERS = ":/?#[]@!$&'()*+,;=%~"
-
-
-def one_line(text: str) -> str:
-    """Make any text one line of visible characters."""
-    return " ".join(_CONTROL.sub(" ", text).split())
+# What is made into a link or a mention without any markup: of `https://`, `www.` and `@` one sign is written as HTML.
+_AUTOMATIC = re.compile(r":(?=//)|(?<=www)\.|@", re.IGNORECASE)
+# What chats read as mentions, links or commands.
+_PLAIN = str.maketrans({"<": "\u2039", ">": "\u203a", "@": "\uff20", "[": "(", "]": ")", "`": "'"})
+_PLAIN_LINK = re.compile(r":(?=//)|(?<=www)\.|(?<=mailto):|(?<=tel):", re.IGNORECASE)
+_URL_CHARACTERS = ":/?#[]!$&'()*+,;=%~"
 
 
 def escape(text: str) -> str:
-    """Make any text stand in a markdown table as it is: no markup, no HTML, one line."""
-    return _MARKDOWN.sub(r"\\\1", html.escape(one_line(text), quote=False))
+    """Make any text stand in a markdown table as it is: no markup, no HTML, no link, one line."""
+    marked = _MARKDOWN.sub(r"\\\1", html.escape(one_line(text), quote=False))
+    return _AUTOMATIC.sub(lambda sign: f"&#{ord(sign[0])};", marked)
+
+
+def plain(text: str, longest: int) -> str:
+    """Make any text stand in a notification as it is: one line, in which no chat finds a mention, link or command."""
+    return _PLAIN_LINK.sub(lambda sign: f"{sign[0]} ", truncate(one_line(text), longest).translate(_PLAIN))
+
+
+def web_link(url: str | None) -> str | None:
+    """Return a URL that may be shown as a link: of http or https, whole, and of nothing but a URL's characters.
+
+    None for any other: it is text.
+    """
+    if not url:
+        return None
+    try:
+        # A service may leave signs unquoted that are none of a URL's; one that is no sign of the host's is quoted here.
+        return quote(read(url, LINK).text, safe=_URL_CHARACTERS)
+    except ConfigurationError:
+        return None
 
 
 def link(label: str, url: str | None) -> str:
     """Make a markdown link; a URL that is none of the web's is not made into one."""
-    if not url or not url.startswith(("http://", "https://")):
-        return escape(label)
-    return f"[{escape(label)}](<{quote(url, safe=_URL_CHARACTERS)}>)"
+    target = web_link(url)
+    return f"[{escape(label)}](<{target}>)" if target else escape(label)
 
 
 def timecode(seconds: float) -> str:

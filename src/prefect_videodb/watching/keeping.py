@@ -8,7 +8,7 @@ from prefect_videodb._clock import counting_down
 from prefect_videodb._logging import get_logger
 from prefect_videodb.errors import VideoDBError
 from prefect_videodb.recording.stream import make_sure_it_ingests
-from prefect_videodb.recording.text import clock
+from prefect_videodb.recording.text import clock, plain
 from prefect_videodb.tasks import stop_rtstream
 from prefect_videodb.tasks.streams import STOPPED
 from prefect_videodb.watching.looking import Found, Look, look
@@ -179,8 +179,8 @@ def _trouble(run: WatchRun, now: datetime, found: Found, done: str) -> Trouble:
         part=found.part,
         at=now,
         since=run.moment("in_order_at"),
-        found=found.text[:_LONGEST_TEXT],
-        done=done[:_LONGEST_TEXT],
+        found=plain(found.text, _LONGEST_TEXT),
+        done=plain(done, _LONGEST_TEXT),
     )
 
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from prefect_videodb.client import Client, alerts, indexes, streams
 from prefect_videodb.client.models import Alert, RTStreamSceneIndex
 from prefect_videodb.recording.stream import ERROR
-from prefect_videodb.redact import redact_urls
+from prefect_videodb.redact import foreign, redact_urls
 from prefect_videodb.tasks.alerts import DISABLED, definition
 from prefect_videodb.tasks.streams import STOPPED
 from prefect_videodb.watching.models import Part
@@ -62,7 +62,8 @@ def look(client: Client, rtstream_id: str, wanted: Sequence[Wanted], event_ids: 
     seen = Look(stream_status=stream.status)
     if seen.stream_is_down:
         why = (stream.model_extra or {}).get("status_message")
-        seen.found.append(Found(Part.STREAM, f"is {stream.status}" + (f": {redact_urls(str(why))}" if why else "")))
+        reason = f": {foreign(redact_urls(str(why)))}" if why else ""
+        seen.found.append(Found(Part.STREAM, f"is {stream.status}{reason}"))
         return seen
     # Running ones last, so that of several of one name a running one counts.
     listed = client.send(indexes.list_all(rtstream_id)).indexes

@@ -7,7 +7,7 @@ from prefect.events import emit_event
 
 from prefect_videodb._logging import get_logger
 from prefect_videodb._showing import only_showing
-from prefect_videodb.recording.text import clock, escape
+from prefect_videodb.recording.text import clock, escape, plain
 from prefect_videodb.watching.models import StreamWatch, Trouble, Watch
 
 
@@ -16,7 +16,7 @@ def tell(trouble: Trouble, *, rtstream_id: str, name: str, flow_run_id: str) -> 
     get_logger().warning("The %s %s: %s", trouble.part.value, trouble.found, trouble.done)
     emit_event(
         event="videodb.watch.trouble",
-        resource={"prefect.resource.id": f"videodb.rtstream.{rtstream_id}", "prefect.resource.name": name},
+        resource={"prefect.resource.id": f"videodb.rtstream.{rtstream_id}", "prefect.resource.name": plain(name, 200)},
         related=[{"prefect.resource.id": f"prefect.flow-run.{flow_run_id}", "prefect.resource.role": "watch"}],
         payload=trouble.model_dump(mode="json"),
     )

@@ -9,6 +9,7 @@ from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterIdempotencyKey
 from prefect.events import Event, RelatedResource, Resource
 
+from prefect_videodb.redact import one_line
 from prefect_videodb.webhooks.mail import Waiting
 
 _ORDINARY = re.compile(r"[^A-Za-z0-9_.-]+")
@@ -40,7 +41,7 @@ def event_of(letter: Waiting, flow_run_id: str) -> Event:
         resource=Resource(
             {
                 "prefect.resource.id": f"videodb.rtstream.{_plain(stream)}",
-                "prefect.resource.name": stream[:200],
+                "prefect.resource.name": one_line(stream)[:200],
                 "videodb.route": letter.route,
             }
         ),

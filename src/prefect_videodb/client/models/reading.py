@@ -3,10 +3,12 @@
 import re
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, Self, TypeVar
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -21,7 +23,9 @@ from pydantic import (
     model_validator,
 )
 
-_SECONDS = re.compile(r"\s*([-+]?\d+(?:\.\d*)?)\s*s\s*")
+from prefect_videodb.redact import scrub_values
+
+_SECONDS = re.compile(r"\s{0,9}([-+]?\d{1,40}(?:\.\d{0,40})?)\s{0,9}s\s{0,9}")
 _DATETIME: TypeAdapter[datetime] = TypeAdapter(datetime)
 
 
@@ -80,7 +84,14 @@ def _is_more(value: Any) -> bool:
     return isinstance(value, int | float) and bool(value)
 
 
-Id = Annotated[str, BeforeValidator(_as_text), Field(min_length=1)]
+def _visible(value: str) -> str:
+    """Refuse an id that would break a line, or a person's eye: ids stand in log lines, events and names as they are."""
+    if not value.isprintable():
+        raise ValueError("no id")
+    return value
+
+
+Id = Annotated[str, BeforeValidator(_as_text), Field(min_length=1), AfterValidator(_visible)]
 # The last one wraps the others: what they cannot read is None.
 Text = Annotated[str | None, BeforeValidator(_as_text), WrapValidator(or_none)]
 Number = Annotated[float | None, Field(allow_inf_nan=False), BeforeValidator(_no_flag), WrapValidator(or_none)]
@@ -97,8 +108,21 @@ Hidden = Annotated[SecretStr | None, BeforeValidator(_as_text), WrapValidator(or
 class Model(BaseModel):
     """Base of everything the service answers with."""
 
-    model_config = ConfigDict(extra="allow", populate_by_name=True)
+    model_config = ConfigDict(extra="allow", populate_by_name=True, hide_input_in_errors=True)
     _raw: Any = PrivateAttr(default=None)
+    # Whether a stored result keeps what is hidden: where it is what was asked for.
+    _stores_hidden: ClassVar[bool] = False
+
+    def __getstate__(self) -> dict[Any, Any]:
+        """Return what a stored result holds: nothing hidden, and not the raw answer, which may hold any secret."""
+        state = super().__getstate__()
+        fields = {name: self._stored(value) for name, value in state["__dict__"].items()}
+        return state | {"__dict__": fields, "__pydantic_private__": {"_raw": None}}
+
+    def _stored(self, value: Any) -> Any:
+        if isinstance(value, SecretStr):
+            return value if self._stores_hidden else None
+        return scrub_values(value)
 
     @model_validator(mode="wrap")
     @classmethod
@@ -106,13 +130,15 @@ class Model(BaseModel):
         # A null says no more than an absent key; of two names for one thing, the one that says something counts.
         said = {key: value for key, value in data.items() if value is not None} if isinstance(data, dict) else data
         answer = read(said)
+        if extra := answer.model_extra:
+            extra.update(scrub_values(extra))  # no field says of them whether they may be shown; `raw` has them
         if answer is not data:
             answer._raw = data  # noqa: SLF001 - its own class
         return answer
 
     @property
     def raw(self) -> Any:
-        """The answer as it came, before any reading; it may hold secrets."""
+        """The answer as it came, before any reading; it may hold secrets. None of a result that was stored."""
         return self._raw
 
 
@@ -132,14 +158,24 @@ def readable(model: type[M]) -> Callable[[Any], list[M]]:
     return read
 
 
-def knowing(model: type[M], **known: Any) -> Callable[[Any], M]:
-    """Make a reader that adds what the caller knows anyway, such as the id that was asked for, to what came."""
+@dataclass(frozen=True, slots=True)
+class _Knowing(Generic[M]):
+    model: type[M]
+    known: dict[str, Any]
 
-    def read(data: Any) -> M:
+    def __call__(self, data: Any) -> M:
         if not isinstance(data, dict):
-            return model.model_validate(data)
-        answer = model.model_validate(data | known)
+            return self.model.model_validate(data)
+        answer = self.model.model_validate(data | self.known)
         answer._raw = data  # noqa: SLF001 - its own module
         return answer
 
-    return read
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Prefect may store an error that holds it.
+        known = {name: value for name, value in self.known.items() if not isinstance(value, SecretStr)}
+        return type(self), (self.model, known)
+
+
+def knowing(model: type[M], **known: Any) -> Callable[[Any], M]:
+    """Make a reader that adds what the caller knows anyway, such as the id that was asked for, to what came."""
+    return _Knowing(model, known)

@@ -74,6 +74,7 @@ class CaptureExport(Model):
 class ClientToken(Model):
     """What a desktop client captures with: hidden, and good until `expires_at`, in unix seconds."""
 
+    _stores_hidden = True
     token: Hidden = None
     expires_at: Seconds = None
     expires_in: Count = None

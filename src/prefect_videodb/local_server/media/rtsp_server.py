@@ -15,8 +15,8 @@ import time
 from dataclasses import dataclass, field
 from secrets import token_hex
 from typing import TYPE_CHECKING, Final, Self
-from urllib.parse import urlsplit
 
+from prefect_videodb.local_server import urls
 from prefect_videodb.local_server.media.rtp import LoopedMedia
 
 if TYPE_CHECKING:
@@ -385,10 +385,10 @@ class LoopingRTSPServer:
     def _find(self, url: str) -> int | None:
         """Return the track that a URL names, None for the whole; refuse what is not served here."""
         try:
-            path = urlsplit(url).path.strip("/")
-        except ValueError:
+            path = self._path if url == "*" else urls.read(url, ("rtsp",)).path.strip("/")
+        except urls.BadUrl:
             raise _Refused(400) from None
-        if path == self._path or url == "*":
+        if path == self._path:
             return None
         for number in range(len(self._media.tracks)):
             if path == f"{self._path}/track{number}":

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote
 
 import av
 import av.error
 
+from prefect_videodb.local_server import urls
 from prefect_videodb.local_server.media.errors import BadMedia, MediaError, SourceUnreachable
 
 if TYPE_CHECKING:
     from av.container import InputContainer
 
-_SCHEMES: Final = {"rtsp", "rtsps", "rtmp", "rtmps", "http", "https", "file"}
 _NETWORK_PROTOCOLS: Final = "http,https,tcp,tls,crypto,data"
 _OPEN_S: Final = 8.0
 # FFmpeg's RTSP client tries a read twice before it gives up: four seconds are eight.
@@ -53,21 +52,18 @@ def parse(url: str) -> Source:
     `rtmp://host:port/app/key?listen=1` waits there for a publisher. Raise `BadMedia` for any other scheme: FFmpeg
     knows many that reach into this machine.
     """
+    if "://" not in url:
+        if "\x00" in url or ":" in url.partition("/")[0]:
+            raise BadMedia("a source is an address like rtsp://host/path, or a file")
+        return _file(url)
     try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        raise BadMedia("the source's address cannot be read; write it as rtsp://host:port/path") from None
-    scheme = parts.scheme.lower()
-    if "\x00" in url or (scheme and scheme not in _SCHEMES and "://" in url) or (scheme and ":" in scheme):
-        raise BadMedia(f"a source of the kind {scheme!r} cannot be recorded; use rtsp, rtmp, http, https or a file")
-    if scheme == "file" or "://" not in url:
-        path = unquote(parts.path) if scheme == "file" else url
-        options = {"protocol_whitelist": "file,crypto,data"}
-        return Source(path, f"file:{path}", options, _OPEN_S, _READ_S, is_paced_by_us=True, is_local=True)
-    if not parts.hostname:
-        raise BadMedia(f"the source's address names no host; write it as {scheme}://host:port/path")
-    shown = redact(url)
+        parts = urls.read(url, urls.SOURCES)
+    except urls.BadUrl as bad:
+        raise BadMedia(f"the source's address cannot be used: {bad}; write it as rtsp://host/path") from None
+    scheme, url = parts.scheme, parts.geturl()
+    if scheme == "file":
+        return _file(unquote(parts.path))
+    shown = urls.shown(url)
     if scheme in {"rtsp", "rtsps"}:
         # A limit of PyAV's asks Python before each read, hundreds of times a second; FFmpeg's own costs nothing.
         options = {"rtsp_transport": "tcp", "timeout": str(round(_RTSP_READ_S * 1e6))}
@@ -75,7 +71,7 @@ def parse(url: str) -> Source:
     if scheme in {"rtmp", "rtmps"}:
         if dict(parse_qsl(parts.query)).get("listen") == "1":
             bare = parts._replace(query="").geturl()
-            where = (parts.hostname, port or 1935)
+            where = (parts.hostname or "", parts.port or 1935)
             options = {"listen": "1"}
             return Source(shown, bare, options, _PUBLISHER_S, _READ_S, is_paced_by_us=False, listens_at=where)
         return Source(shown, url, {"rtmp_live": "live"}, _OPEN_S, _READ_S, is_paced_by_us=False)
@@ -84,21 +80,9 @@ def parse(url: str) -> Source:
     return Source(shown, url, options, _OPEN_S, _READ_S, is_paced_by_us=True)
 
 
-def redact(url: str) -> str:
-    """Return the address without what may be secret in it: user, password, query, and the key of an RTMP stream."""
-    if "://" not in url:
-        return url
-    try:
-        parts = urlsplit(url)
-        port = f":{parts.port}" if parts.port else ""
-    except ValueError:
-        return f"{url.partition('://')[0]}://***"
-    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname or ""
-    path = parts.path
-    if parts.scheme.lower().startswith("rtmp"):
-        path = re.sub(r"[^/]+/*$", "***", path)
-    user = "***@" if "@" in parts.netloc else ""
-    return f"{parts.scheme}://{user}{host}{port}{path}{'?***' if parts.query else ''}{'#***' if parts.fragment else ''}"
+def _file(path: str) -> Source:
+    options = {"protocol_whitelist": "file,crypto,data"}
+    return Source(path, f"file:{path}", options, _OPEN_S, _READ_S, is_paced_by_us=True, is_local=True)
 
 
 def explain(error: Exception, source: Source) -> MediaError:
