@@ -22,6 +22,8 @@ from pydantic import (
 )
 
 _SECONDS = re.compile(r"\s*([-+]?\d+(?:\.\d*)?)\s*s\s*")
+# More than the words of ten hours in one answer; a model takes a hundred times what its entry takes in JSON.
+_MAX_ENTRIES = 200_000
 _DATETIME: TypeAdapter[datetime] = TypeAdapter(datetime)
 
 
@@ -123,7 +125,9 @@ def readable(model: type[M]) -> Callable[[Any], list[M]]:
     """Make a reader of lists that keeps the entries which can be read: one that cannot must not hide the others."""
 
     def read(value: Any) -> list[M]:
-        kept = []
+        kept: list[M] = []
+        if isinstance(value, list | tuple) and len(value) > _MAX_ENTRIES:
+            raise ValueError(f"a list of more than {_MAX_ENTRIES} entries")
         for entry in value if isinstance(value, list | tuple) else ():
             with suppress(ValidationError):
                 kept.append(model.model_validate(entry))
