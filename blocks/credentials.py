@@ -50,7 +50,7 @@ class VideoDBCredentials(Block):
         default=30.0,
         gt=0,
         title="Time-out of an answer (seconds)",
-        description="How long one answer of the service may take. Long jobs have time-outs of their own.",
+        description="How long one exchange with the service may take in all. Long jobs have time-outs of their own.",
     )
 
     @field_validator("base_url")

@@ -72,6 +72,12 @@ class RecordingArchive(Block):
         title="Secret access key",
         description="Belongs to the access key ID.",
     )
+    allow_private_hosts: bool = Field(
+        default=False,
+        title="Allow private hosts",
+        description="Download videos also from hosts inside your network. Left off, links of VideoDB are followed to "
+        "public hosts and to the base URL's own host only.",
+    )
 
     @field_validator("bucket")
     @classmethod

@@ -14,6 +14,8 @@ from prefect_videodb.errors import (
 )
 
 T = TypeVar("T")
+# The longest that `Retry-After` keeps a wait from looking again.
+_MAX_RETRY_AFTER_S = 300.0
 
 
 def wait_until(look: Callable[[], T], is_over: Callable[[T], bool], *, timeout_s: float, interval_s: float) -> T:
@@ -36,7 +38,7 @@ def wait_until(look: Callable[[], T], is_over: Callable[[T], bool], *, timeout_s
             if not has_seen:
                 raise
             trouble = f"; the last look failed: {error}"
-            pause_s = max(pause_s, getattr(error, "retry_after_s", None) or 0.0)
+            pause_s = max(pause_s, min(getattr(error, "retry_after_s", None) or 0.0, _MAX_RETRY_AFTER_S))
             logger.warning("A look failed, looking again: %s", error)
         else:
             has_seen, trouble = True, ""

@@ -16,6 +16,7 @@ from prefect_videodb.archiving.models import Archived
 from prefect_videodb.archiving.store import Store
 from prefect_videodb.blocks import RecordingArchive, VideoDBCredentials
 from prefect_videodb.client import Client, videos
+from prefect_videodb.client.hosts import LinkRule
 from prefect_videodb.client.models import Video
 from prefect_videodb.errors import (
     AnswerLost,
@@ -74,7 +75,8 @@ def archive_video(
         sidecar = find(store, keys, video_id)
         was_there = sidecar is not None
         if sidecar is None:
-            with _downloading(credentials, video_id, collection_id, plain(url), timeout_s) as (video, download):
+            rule = LinkRule(credentials.base_url, allow_private=archive.allow_private_hosts)
+            with _downloading(credentials, video_id, collection_id, plain(url), timeout_s, rule) as (video, download):
                 sidecar = copy(store, keys, download, video)
     get_logger().info("%s lies in bucket %s at %s: %d bytes", video_id, archive.bucket, keys.video, sidecar.size_bytes)
     if delete_from_videodb:
@@ -92,7 +94,12 @@ def archive_video(
 
 @contextmanager
 def _downloading(
-    credentials: VideoDBCredentials, video_id: str, collection_id: str, url: str | None, timeout_s: float
+    credentials: VideoDBCredentials,
+    video_id: str,
+    collection_id: str,
+    url: str | None,
+    timeout_s: float,
+    rule: LinkRule,
 ) -> Iterator[tuple[Video, Download]]:
     """Have VideoDB make a file of the video, and open it. Links expire: each try asks for its own."""
     with credentials.get_client() as client:
@@ -101,7 +108,7 @@ def _downloading(
         else:
             video = Video(id=video_id, collection_id=collection_id, stream_url=url)
         link = _link(client, video, timeout_s)
-    with Download(link, timeout_s=credentials.timeout_s, where=f"video {video_id}") as download:
+    with Download(link, timeout_s=credentials.timeout_s, where=f"video {video_id}", rule=rule) as download:
         yield video, download
 
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from prefect_videodb.client import AsyncClient, Client, indexes, streams, transcripts
-from prefect_videodb.errors import ConfigurationError
+from prefect_videodb.client import AsyncClient, Client, indexes, streams, transcripts, understandings
+from prefect_videodb.errors import ConfigurationError, UnexpectedAnswer
 from tests.client.conftest import KEY
 from tests.support.recording_server import RecordingServer, Reply, Request, envelope
 
@@ -71,6 +71,81 @@ def test_a_service_that_gives_the_same_page_again_is_not_asked_for_ever(server: 
     pages = transcripts.every_page("rts-1")
     with Client(api_key=KEY, base_url=server.url) as client:
         assert len(list(client.follow(pages.first, pages.following))) == 2
+
+
+@pytest.mark.parametrize("count", [1, 100, 10**15])
+def test_count_that_lies(server: RecordingServer, count: int) -> None:
+    held = [{"id": f"rts-{number}"} for number in range(230)]
+
+    def answer(request: Request) -> Reply:
+        offset = int(dict(request.query)["offset"])
+        return envelope({"results": held[offset : offset + 100], "count": count})
+
+    server.answer = answer
+    pages = streams.EveryPage()
+    with Client(api_key=KEY, base_url=server.url) as client:
+        found = [stream.id for page in client.follow(pages.first, pages.following) for stream in page.results]
+    assert found == [stream["id"] for stream in held]
+
+
+def test_offset_that_does_not_move(server: RecordingServer) -> None:
+    server.tell(envelope({"results": [{"id": f"rts-{number}"} for number in range(100)], "count": 10**15}))
+    pages = streams.EveryPage()
+    with Client(api_key=KEY, base_url=server.url) as client:
+        assert len(list(client.follow(pages.first, pages.following))) == 2
+
+
+@pytest.mark.parametrize(
+    ("pages", "key"),
+    [
+        (lambda: transcripts.every_page("rts-1"), "transcription_records"),
+        (lambda: indexes.every_scene_page("rts-1", "i-1"), "scene_index_records"),
+        (lambda: understandings.every_record_page("rts-1", "und-1", 0, 1), "records"),
+        (lambda: understandings.every_index_record_page("rts-1", "idx-1"), "records"),
+    ],
+    ids=["transcript", "scenes", "understanding", "index"],
+)
+@pytest.mark.parametrize("kind", ["same", "alternating", "turned", "empty", "unreadable"])
+def test_pages_that_repeat(server: RecordingServer, pages: Any, key: str, kind: str) -> None:
+    entries = [_record(float(number)) for number in range(4)]
+
+    def answer(request: Request) -> Reply:
+        page = int(dict(request.query)["page"])
+        if page > 20:
+            raise AssertionError("it is asked for ever")
+        turned = page % 4
+        given: dict[str, list[Any]] = {
+            "same": entries,
+            "alternating": entries[:2] if page % 2 else entries[2:],
+            "turned": entries[turned:] + entries[:turned],
+            "empty": [],
+            "unreadable": [1, None, "x"],
+        }
+        return envelope({key: given[kind], "next_page": True, "page": page})
+
+    server.answer = answer
+    every = pages()
+    with Client(api_key=KEY, base_url=server.url) as client:
+        assert len(list(client.follow(every.first, every.following))) <= 3
+
+
+@pytest.mark.parametrize("of", ["pages", "streams"])
+def test_list_without_end(server: RecordingServer, monkeypatch: pytest.MonkeyPatch, of: str) -> None:
+    monkeypatch.setattr("prefect_videodb.client.paging.MAX_PAGES", 20)
+
+    def answer(_request: Request) -> Reply:
+        number = len(server.requests)
+        streams_of_it = [{"id": f"rts-{number}-{entry}"} for entry in range(3)]
+        return envelope({"scene_index_records": [_record(number)], "next_page": True, "results": streams_of_it})
+
+    server.answer = answer
+    every: Any = indexes.every_scene_page("rts-1", "i-1") if of == "pages" else streams.EveryPage()
+    with (
+        Client(api_key=KEY, base_url=server.url) as client,
+        pytest.raises(UnexpectedAnswer, match=r"the list has no end: .* on 20 pages"),
+    ):
+        list(client.follow(every.first, every.following))
+    assert len(server.requests) == 20
 
 
 def _look(client: Client, following: transcripts.FollowUp) -> list[str | None]:

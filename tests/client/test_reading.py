@@ -133,10 +133,10 @@ def test_what_cannot_be_read_is_said_so_and_kept(client: Sender, server: Recordi
 
 
 @pytest.mark.parametrize("opening", [b"[", b'{"a":'])
-def test_fifty_megabytes_of_nesting_are_refused_without_a_crash(
+def test_thirty_megabytes_of_nesting_are_refused_without_a_crash(
     client: Sender, server: RecordingServer, opening: bytes
 ) -> None:
-    server.tell(Reply(b'{"success": true, "data": ' + opening * (50 * MEGABYTE // len(opening))))
+    server.tell(Reply(b'{"success": true, "data": ' + opening * (30 * MEGABYTE // len(opening))))
 
     with pytest.raises(UnexpectedAnswer) as caught:
         client.send(_export())
@@ -144,8 +144,8 @@ def test_fifty_megabytes_of_nesting_are_refused_without_a_crash(
     assert len(str(caught.value)) < 1000
 
 
-def test_an_answer_of_fifty_megabytes_is_read(client: Sender, server: RecordingServer) -> None:
-    server.tell(envelope(EXPORT | {"text": "x" * (50 * MEGABYTE)}))
+def test_an_answer_of_thirty_megabytes_is_read(client: Sender, server: RecordingServer) -> None:
+    server.tell(envelope(EXPORT | {"text": "x" * (30 * MEGABYTE)}))
 
     assert client.send(_export()).video_id == "m-z-1"
 

@@ -40,6 +40,31 @@ def test_a_connection_is_told_its_id_before_anything_else(client: Client) -> Non
     assert first.previous_id is None
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ws://169.254.169.254/x",
+        "ws://[fe80::1]/x",
+        "ws://168.63.129.16/x",
+        "ws://user:hunter22@127.0.0.1/x",
+        "ws://[/x",
+    ],
+)
+def test_address_inside_the_network_is_not_connected(url: str) -> None:
+    with RecordingServer() as server, Client(api_key=KEY, base_url=server.url) as client:
+        server.tell(envelope({"websocket_url": url}))
+        with pytest.raises(UnexpectedAnswer) as caught:
+            WebSocketConnection(client).connect()
+        with pytest.raises(UnexpectedAnswer):
+            asyncio.run(_connected_async(server.url))
+    assert "hunter" not in str(caught.value)
+
+
+async def _connected_async(base_url: str) -> None:
+    async with AsyncClient(api_key=KEY, base_url=base_url) as client:
+        await AsyncWebSocketConnection(client).connect()
+
+
 def test_a_connection_that_was_never_made_has_no_id(client: Client) -> None:
     with pytest.raises(NotConnected, match="not connected"):
         _ = WebSocketConnection(client).connection_id

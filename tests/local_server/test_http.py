@@ -3,6 +3,7 @@
 import json
 import socket
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from prefect_videodb.local_server import LocalServer
 from prefect_videodb.local_server.app import MAX_BODY_BYTES, OPERATIONS
+from prefect_videodb.local_server.errors import ServerError
 from prefect_videodb.local_server.routes.unsupported import UNSUPPORTED
 from tests.local_server.conftest import Meeting
 
@@ -117,6 +119,50 @@ def test_links_hold_the_host_that_the_caller_used(server: LocalServer, key: str,
     headers = {"x-access-token": key, "host": address.removeprefix("http://")}
     response = httpx.get(f"{server.base_url}/video/{meeting.video_id}", headers=headers)
     assert response.json()["data"]["stream_url"].startswith(address)
+
+
+def _status(server: LocalServer, *headers: str, path: str = "/") -> bytes:
+    address = httpx.URL(server.base_url)
+    with socket.create_connection((address.host, address.port), timeout=60) as connection:
+        connection.sendall("\r\n".join([f"GET {path} HTTP/1.1", *headers, "Connection: close", "", ""]).encode())
+        return connection.recv(65_536).split(b" ")[1]
+
+
+@pytest.mark.parametrize("path", ["/", "/collection", "/watch?v=x", "/websocket/x", "/no/such/thing"])
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:8765", "127.0.0.1.evil.example", "localhost.evil", "10.0.0.1"]
+)
+def test_dns_rebinding(server: LocalServer, key: str, path: str, host: str) -> None:
+    upgrade = (
+        *("Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13"),
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+    )
+    more = upgrade if "websocket" in path else ()
+    assert _status(server, f"Host: {host}", f"x-access-token: {key}", *more, path=path) == b"421"
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST.:80", "127.0.0.1", "[::1]:8765", "[::ffff:127.0.0.1]"])
+def test_host_of_this_machine(server: LocalServer, host: str) -> None:
+    assert _status(server, f"Host: {host}") == b"200"
+
+
+def test_host_that_is_allowed(tmp_path: Path) -> None:
+    with LocalServer(tmp_path, sample=False, allow_hosts=["videodb.internal"]) as server:
+        assert _status(server, "Host: videodb.internal:80") == b"200"
+        assert _status(server, "Host: other.internal") == b"421"
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "::ffff:0.0.0.0"])  # noqa: S104 - they must be refused
+def test_default_key_where_others_reach_it(tmp_path: Path, host: str) -> None:
+    with pytest.raises(ServerError, match="--key"):
+        LocalServer(tmp_path, host=host)
+
+
+def test_key_of_ones_own_where_others_reach_it(tmp_path: Path) -> None:
+    with LocalServer(tmp_path, host="0.0.0.0", api_key="sk-of-my-own", sample=False) as server:  # noqa: S104 - it is asked for
+        port = httpx.URL(server.base_url).port
+        assert httpx.get(f"http://127.0.0.1:{port}/").status_code == 200
+        assert httpx.get(f"http://127.0.0.1:{port}/", headers={"host": "evil.example"}).status_code == 421
 
 
 JSON = st.recursive(

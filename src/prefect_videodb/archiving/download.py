@@ -1,7 +1,8 @@
 """Read a file from a link, once from front to back, however often the connection breaks off.
 
-The link is a secret: who has it may download. So it is fetched with the standard library, which logs nothing, where
-httpx logs whole URLs; and no error shows more of it than where it leads. The API key is not sent along.
+The link is a secret: who has it may download. So it is fetched with the client's own transport, which logs nothing, and
+no error shows more of it than where it leads. The API key is not sent along. Links and redirects are followed to public
+hosts and to the service itself: see `client/hosts.py`.
 """
 
 import hashlib
@@ -11,31 +12,23 @@ import string
 import time
 from collections.abc import Iterator
 from http import HTTPStatus
-from typing import Self, cast
-from urllib.error import HTTPError, URLError
+from typing import Self
 from urllib.parse import quote
-from urllib.request import (
-    HTTPDefaultErrorHandler,
-    HTTPErrorProcessor,
-    HTTPHandler,
-    HTTPRedirectHandler,
-    HTTPSHandler,
-    OpenerDirector,
-    ProxyHandler,
-    Request,
-    UnknownHandler,
-)
 
 import httpx
 
 from prefect_videodb._logging import get_logger
 from prefect_videodb._version import __version__
+from prefect_videodb.archiving.parts import MAX_OBJECT_BYTES
+from prefect_videodb.client.hosts import LinkRefused, LinkRule, PrivateAddress, origin
+from prefect_videodb.client.transport import Connection, open_connection, proxy_of
 from prefect_videodb.errors import (
     AnswerLost,
     ConfigurationError,
     InvalidRequest,
     NotFound,
     ServiceUnavailable,
+    StorageError,
     UnexpectedAnswer,
     VideoDBError,
 )
@@ -52,8 +45,12 @@ _NOT_QUOTED = "".join(set(string.punctuation) - set('@"\\<>`'))
 _RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 _GONE = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
 _HEADERS = {"User-Agent": f"prefect-videodb/{__version__}", "Accept": "*/*", "Accept-Encoding": "identity"}
+_SUCCESS = range(200, 300)
 _SERVER_ERROR = 500
-_BROKEN = (OSError, http.client.HTTPException)
+_BROKEN = (OSError, http.client.HTTPException, httpx.TransportError)
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_MAX_REDIRECTS = 5
+_ADVICE = "; of a store inside your own network, switch on 'Allow private hosts' in the RecordingArchive block"
 
 
 class Download:
@@ -61,22 +58,26 @@ class Download:
 
     Args:
         url: the link.
-        timeout_s: how long the other end may be silent, in seconds.
+        timeout_s: how long it may take until the file begins to come, redirects included, and then for each 256 KiB of
+            it, in seconds.
         where: what the file is, for messages.
+        rule: where the link and its redirects may lead.
 
     Attributes:
         length: of the file, in bytes.
         content_type: `video/…` or `audio/…`.
 
     Raises:
+        StorageError: the file is larger than an object of a store may be.
         VideoDBError: the link leads to nothing that can be archived.
     """
 
-    def __init__(self, url: str, *, timeout_s: float, where: str) -> None:
+    def __init__(self, url: str, *, timeout_s: float, where: str, rule: LinkRule) -> None:
         self._timeout_s = timeout_s
         self._what = f"the download of {where} from {redact_url(url)}"
         self._url = self._checked(quote(url.strip(), safe=_NOT_QUOTED))
-        self._opener = _opener()
+        self._rule = rule
+        self._connection: Connection | None = None
         self._answer: http.client.HTTPResponse | None = None
         self._answer = self._tried(0, hashlib.sha256())
         headers = self._answer.headers
@@ -102,7 +103,7 @@ class Download:
             self._answer = answer
             reason = "the other end closed it"
             try:
-                while at < self.length and (chunk := answer.read(min(_CHUNK_BYTES, self.length - at))):
+                while at < self.length and (chunk := self._read(answer, self.length - at)):
                     at += len(chunk)
                     seen.update(chunk)
                     yield chunk
@@ -120,33 +121,72 @@ class Download:
         while True:
             failures += 1
             try:
-                return self._opened(at, seen)
-            except HTTPError as refusal:
-                refusal.close()
-                if refusal.code < _SERVER_ERROR and refusal.code != HTTPStatus.TOO_MANY_REQUESTS:
-                    raise self._refused(refusal.code) from None
-                if failures == _TRIES:
-                    raise ServiceUnavailable(
-                        f"{self._what} fails: HTTP {refusal.code}", status=refusal.code, retry_is_safe=True
-                    ) from None
-                self._pause(failures, f"is answered with HTTP {refusal.code}")
+                answer = self._opened(at, seen)
+            except LinkRefused as reason:
+                self.close()
+                advice = _ADVICE if isinstance(reason, PrivateAddress) else ""
+                raise UnexpectedAnswer(f"{self._what} is not followed: {reason}{advice}") from None
             except _BROKEN as error:
+                self.close()
                 self._pause(failures, f"cannot be begun: {self._told(error)}")
+                continue
+            except BaseException:
+                self.close()
+                raise
+            if answer.status in _SUCCESS:
+                return answer
+            self.close()
+            if answer.status < _SERVER_ERROR and answer.status != HTTPStatus.TOO_MANY_REQUESTS:
+                raise self._refused(answer.status)
+            if failures == _TRIES:
+                raise ServiceUnavailable(
+                    f"{self._what} fails: HTTP {answer.status}", status=answer.status, retry_is_safe=True
+                )
+            self._pause(failures, f"is answered with HTTP {answer.status}")
 
     def _opened(self, at: int, seen: "hashlib._Hash") -> http.client.HTTPResponse:
         headers = dict(_HEADERS)
         if at:
             headers["Range"] = f"bytes={at}-"
             headers |= {"If-Range": self._validator} if self._validator else {}
-        request = Request(self._url, headers=headers)  # noqa: S310 - it is http(s), see `_checked`
-        answer = cast("http.client.HTTPResponse", self._opener.open(request, timeout=self._timeout_s))
-        try:
-            if at:
-                self._go_to(at, seen, answer)
-        except BaseException:
-            answer.close()
-            raise
+        answer = self._followed(headers, time.monotonic() + self._timeout_s)
+        if at and answer.status in _SUCCESS:
+            self._go_to(at, seen, answer)
         return answer
+
+    def _followed(self, headers: dict[str, str], deadline: float) -> http.client.HTTPResponse:
+        """Ask for the file, and follow the redirects, each to where a link may lead."""
+        url, came_from = self._link(self._url), None
+        for _ in range(_MAX_REDIRECTS + 1):
+            to = origin(url)
+            proxy = proxy_of(to)
+            admits = self._rule.check(url, came_from=came_from, proxied=proxy is not None)
+            self._connection = open_connection(to, proxy, deadline, admits=admits)
+            self._connection.set_deadline(deadline)
+            answer = self._connection.ask(httpx.Request("GET", url, headers=headers))
+            if answer.status not in _REDIRECTS:
+                return answer
+            self._connection.close()
+            answer.close()
+            url, came_from = self._link(answer.headers.get("location") or "", url), url
+        raise LinkRefused(f"it is redirected more than {_MAX_REDIRECTS} times")
+
+    @staticmethod
+    def _link(link: str, at: httpx.URL | None = None) -> httpx.URL:
+        try:
+            # As browsers quote what they are redirected to: a link may hold what no request line can.
+            url = httpx.URL(quote(link.strip(), safe=string.punctuation))
+            url = at.join(url) if at else url
+        except (httpx.InvalidURL, ValueError):
+            raise LinkRefused("it is no http URL") from None
+        if url.scheme not in {"http", "https"}:
+            raise LinkRefused("it is no http URL")
+        return url
+
+    def _read(self, answer: http.client.HTTPResponse, most: int) -> bytes:
+        if self._connection is not None and self._connection.sock is not None:
+            self._connection.set_deadline(time.monotonic() + self._timeout_s)
+        return answer.read(min(_CHUNK_BYTES, most))
 
     def _go_to(self, at: int, seen: "hashlib._Hash", answer: http.client.HTTPResponse) -> None:
         """Bring an answer to a byte: it begins there, or it begins anew and what was read already is read over."""
@@ -159,7 +199,7 @@ class Download:
             raise self._changed()
         again, left = hashlib.sha256(), at
         while left:
-            chunk = answer.read(min(_CHUNK_BYTES, left))
+            chunk = self._read(answer, left)
             if not chunk:
                 raise ConnectionError("the other end closed it")
             again.update(chunk)
@@ -180,6 +220,11 @@ class Download:
             raise UnexpectedAnswer(f"{self._what}: the link is no http URL that can be fetched: {unusable}") from None
 
     def _check_content(self, encoding: str, main_type: str) -> None:
+        if self.length > MAX_OBJECT_BYTES:
+            self.close()
+            raise StorageError(
+                f"{self._what} says that it has {self.length} bytes: a store takes {MAX_OBJECT_BYTES} (5 TiB) at most"
+            )
         trouble = ""
         if not self.length:
             trouble = "it is empty, or its length is not told, so that its end could not be told from a broken line"
@@ -206,38 +251,24 @@ class Download:
 
     def _told(self, error: Exception) -> str:
         """Say what broke. What http.client says of a bad URL shows it, so of that only the kind is told."""
-        reason = error.reason if isinstance(error, URLError) else error
-        if isinstance(reason, OSError):
-            return foreign(reason, webhook_secrets(self._url)) or type(reason).__name__
-        return type(reason).__name__
+        if isinstance(error, OSError | httpx.TransportError):
+            return foreign(error, webhook_secrets(self._url)) or type(error).__name__
+        return type(error).__name__
 
     def close(self) -> None:
         """Close the connection."""
         if self._answer is not None:
             self._answer.close()
             self._answer = None
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _opener() -> OpenerDirector:
-    """Give what opens http and https, through the environment's proxy, and nothing else: no files, no FTP."""
-    opener = OpenerDirector()
-    for handler in (
-        ProxyHandler(),
-        HTTPHandler(),
-        HTTPSHandler(context=httpx.create_ssl_context()),  # trusts whom the client trusts
-        HTTPRedirectHandler(),
-        HTTPDefaultErrorHandler(),
-        HTTPErrorProcessor(),
-        UnknownHandler(),
-    ):
-        opener.add_handler(handler)
-    return opener
 
 
 def _media_type(told: str) -> str:

@@ -7,6 +7,7 @@ from io import BytesIO
 
 LEAST_PART_BYTES = 16 * 1024 * 1024
 MOST_PARTS = 10_000  # of one upload, at AWS and elsewhere
+MAX_OBJECT_BYTES = 5 * 2**40  # the same; the parts of such an object have 525 MiB, of 5 GiB that are allowed
 
 
 def part_bytes(length: int) -> int:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from io import BytesIO
+from itertools import islice
 from typing import TYPE_CHECKING, Self
 
 from prefect_videodb._logging import get_logger
@@ -17,6 +18,7 @@ from prefect_videodb.redact import redact_url
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import CompletedPartTypeDef
 
+_MAX_PAGES = 100  # of a thousand uploads each, all of one key
 _OF_PARTS = re.compile(r"[0-9a-f]{32}-\d+")
 
 
@@ -96,7 +98,8 @@ class Store:
     def _abort_uploads(self, key: str) -> int:
         with self._telling("looking for uploads that were left open"):
             pages = self._client.get_paginator("list_multipart_uploads").paginate(Bucket=self.bucket, Prefix=key)
-            left = [upload for page in pages for upload in page.get("Uploads", []) if upload.get("Key") == key]
+            listed = islice(pages, _MAX_PAGES)
+            left = [upload for page in listed for upload in page.get("Uploads", []) if upload.get("Key") == key]
         for upload in left:
             with suppress(NotThere), self._telling("aborting an upload"):
                 self._client.abort_multipart_upload(Bucket=self.bucket, Key=key, UploadId=upload.get("UploadId", ""))

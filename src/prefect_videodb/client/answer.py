@@ -35,6 +35,12 @@ _OK = range(200, 300)
 _REDIRECT = range(300, 400)
 _SERVER_ERROR = 500
 _EXCERPT = 300
+_MAX_VALUES = 2_000_000
+# Of the body an error keeps so much: it goes into logs and results.
+_LONGEST_TEXT_BYTES = 1 << 16
+_CUT_MARGIN = 1 << 12
+# In JSON a character may be written as a backslash, a `u` and four digits.
+_LONGEST_SPELLING = 6
 
 # Refused before the request was looked at: what the message seems to say about its outcome does not count.
 _NOT_LOOKED_AT = frozenset({401, 402, 429})
@@ -50,21 +56,39 @@ _BY_STATUS: dict[int, type[ServiceError]] = {
 }
 
 
+_ADVICE: dict[type[ServiceError], str] = {
+    AuthenticationError: "check the API key of the VideoDBCredentials block, or in VIDEO_DB_API_KEY, and its base URL",
+    OutOfCredits: "top up the VideoDB account",
+    NotFound: "check the id, and that the VideoDBCredentials block is of the account that has it",
+    RateLimited: "too many requests at a time: try later",
+    ServiceUnavailable: "the service or a gateway before it failed: try later",
+}
+
+
 class Answer:
-    """One HTTP answer, taken apart: status, headers, body, and the secrets that no message may show."""
+    """One HTTP answer, taken apart: status, headers, body, the secrets that no message may show, and who answered."""
 
-    __slots__ = ("body", "headers", "secrets", "status")
+    __slots__ = ("body", "headers", "host", "secrets", "status")
 
-    def __init__(self, status: int, headers: Mapping[str, str], body: bytes, secrets: Iterable[str] = ()) -> None:
+    def __init__(
+        self, status: int, headers: Mapping[str, str], body: bytes, secrets: Iterable[str] = (), *, host: str = ""
+    ) -> None:
         self.status = status
         self.headers = headers
         self.body = body
         self.secrets = tuple(secrets)
+        self.host = host
 
     @property
     def text(self) -> str:
-        """The body for people: decoded, secrets blotted out."""
-        return scrub_answer(self.body.decode("utf-8", "replace"), self.secrets)
+        """The body for people: decoded, secrets blotted out, no more of it than the beginning."""
+        if len(self.body) <= _LONGEST_TEXT_BYTES:
+            return scrub_answer(self.body.decode("utf-8", "replace"), self.secrets)
+        # A secret that the cut goes through is not recognized: what may hold the rest of one is left out.
+        margin = max(_CUT_MARGIN, *(_LONGEST_SPELLING * len(secret) for secret in self.secrets), 0)
+        kept = self.body[: _LONGEST_TEXT_BYTES + margin].decode("utf-8", "replace")
+        shown = scrub_answer(kept, self.secrets)
+        return shown[: max(0, len(shown) - margin)][:_LONGEST_TEXT_BYTES]
 
 
 def read(call: Call[T], answer: Answer) -> T | Job[T]:
@@ -115,14 +139,16 @@ def _envelope(call: Call[Any], answer: Answer) -> dict[str, Any]:
         # The key goes to the configured host only, so a redirect is not followed.
         target = redact_url(answer.headers.get("location", ""))
         _unexpected(call, answer, f"a redirect to {target}; set the base URL to where the service really is")
+    # In memory a value takes up to thirty times what it takes in JSON.
+    too_many = sum(map(answer.body.count, (b",", b"[", b"{"))) > _MAX_VALUES
     try:
-        envelope = from_json(answer.body)
+        envelope = None if too_many else from_json(answer.body)
     except ValueError:
         envelope = None
     if answer.status not in _OK:
         _refuse(call, answer, envelope if isinstance(envelope, dict) else {})
     if not isinstance(envelope, dict):
-        _unexpected(call, answer, "no JSON object")
+        _unexpected(call, answer, f"more than {_MAX_VALUES} values" if too_many else "no JSON object")
     return envelope
 
 
@@ -132,15 +158,30 @@ def _refuse(
     envelope: dict[str, Any],
     otherwise: type[ServiceError] = InvalidRequest,
 ) -> NoReturn:
-    told = str(envelope.get("message") or envelope.get("error") or "")
+    told = str(envelope.get("message") or envelope.get("error") or envelope.get("detail") or "")
     kind = _kind(answer.status, told.lower(), otherwise)  # read before anything in it is blotted out
     raw = answer.text
     message = foreign(told, answer.secrets) or one_line(raw[:_EXCERPT]) or "no message"
+    text = f"{_asked(call, answer)}: {message} (HTTP {answer.status}){_advice(kind, envelope)}"
     safe = call.repeatable if kind is ServiceUnavailable else None
-    error = kind(f"{call}: {message} (HTTP {answer.status})", status=answer.status, raw=raw, retry_is_safe=safe)
+    error = kind(text, status=answer.status, raw=raw, retry_is_safe=safe)
     if isinstance(error, RateLimited | ServiceUnavailable):
         error.retry_after_s = _retry_after_s(answer.headers.get("retry-after"))
     raise error
+
+
+def _asked(call: Call[Any], answer: Answer) -> str:
+    return f"{call} at {answer.host}" if answer.host else str(call)
+
+
+def _advice(kind: type[ServiceError], envelope: dict[str, Any]) -> str:
+    """Say what to do, after the message."""
+    if kind in _ADVICE and (kind is not NotFound or "success" in envelope):
+        return f"; {_ADVICE[kind]}"
+    # Whatever answers in another form is not the service: a gateway, another program on the port, a wrong path.
+    if kind in {NotFound, InvalidRequest} and "success" not in envelope:
+        return "; what answers there may not be VideoDB: check the base URL of the VideoDBCredentials block"
+    return ""
 
 
 def _kind(status: int, told: str, otherwise: type[ServiceError]) -> type[ServiceError]:
@@ -169,7 +210,7 @@ def _unexpected(call: Call[Any], answer: Answer, what: str) -> NoReturn:
     raw = answer.text
     said = one_line(raw[:_EXCERPT])
     raise UnexpectedAnswer(
-        f"{call}: the service answered what cannot be read ({what}; HTTP {answer.status}): {said!r}",
+        f"{_asked(call, answer)}: the service answered what cannot be read ({what}; HTTP {answer.status}): {said!r}",
         status=answer.status,
         raw=raw,
     )

@@ -14,8 +14,10 @@ from pydantic import SecretStr
 
 from prefect_videodb._version import __version__
 from prefect_videodb.client.answer import Answer, read, read_poll
+from prefect_videodb.client.body import ACCEPT_ENCODING, UnreadableBody
 from prefect_videodb.client.call import Call, Job, Query
-from prefect_videodb.client.transport import async_transport, origin, transport
+from prefect_videodb.client.hosts import Admits, LinkRefused, of_service, origin
+from prefect_videodb.client.transport import AsyncTransport, Response, Transport, proxy_of
 from prefect_videodb.errors import (
     AnswerLost,
     ConfigurationError,
@@ -38,10 +40,11 @@ BASE_URL = "https://api.videodb.io"
 API_KEY_VARIABLE = "VIDEO_DB_API_KEY"
 _KEY_HEADER = "x-access-token"
 _AGENT = f"prefect-videodb/{__version__}"
-_PLAIN_HEADERS = {"user-agent": _AGENT, "accept": "application/json", "accept-encoding": "gzip, deflate"}
-_CONNECT_TIMEOUT_S = 10.0
+_PLAIN_HEADERS = {"user-agent": _AGENT, "accept": "application/json", "accept-encoding": ACCEPT_ENCODING}
 # A service that does not answer is looked at less and less often, down to this.
 _LONGEST_PAUSE_S = 30.0
+# The longest that `Retry-After` keeps a wait from looking again.
+_MAX_RETRY_AFTER_S = 300.0
 _MOST_DOUBLINGS = 16
 _HOST = re.compile(rb"[A-Za-z0-9._:-]+")  # a name, in its ASCII form, or an address
 _PORTS = range(1, 65536)
@@ -111,7 +114,7 @@ class _Waiting(Generic[T]):
         if not isinstance(error, TransportError | RateLimited | ServiceUnavailable):
             raise error
         self._trouble = f"; the last look failed: {error}"
-        self._asked_s = getattr(error, "retry_after_s", None) or 0.0
+        self._asked_s = min(getattr(error, "retry_after_s", None) or 0.0, _MAX_RETRY_AFTER_S)
         self._failures = min(self._failures + 1, _MOST_DOUBLINGS)
         logger.warning("%s: a look at the job failed, looking again: %s", self.job.call, error)
         if self._polling.on_trouble:
@@ -151,10 +154,11 @@ class _Connection:
             )
         self.base_url = _usable(base_url)
         self._origin = _origin(self.base_url)
+        self._where = redact_url(self.base_url).removesuffix("/…")
         self._secrets = (key,)
         self._headers = _PLAIN_HEADERS | {_KEY_HEADER: key, "x-videodb-client": _AGENT}
-        timeout = httpx.Timeout(timeout_s, connect=min(timeout_s, _CONNECT_TIMEOUT_S))
-        self._extensions = {"timeout": timeout.as_dict()}
+        self._timeout_s = timeout_s
+        self._links = of_service(self.base_url)
         self._closed = False
 
     def __repr__(self) -> str:
@@ -165,8 +169,8 @@ class _Connection:
             call, self.base_url + call.path, method=call.method, params=call.params, json=call.json, key=True
         )
 
-    def _poll_request(self, job: Job[Any]) -> httpx.Request:
-        """The key goes to the configured host only, whatever `output_url` names."""
+    def _poll_request(self, job: Job[Any]) -> tuple[httpx.Request, Admits | None]:
+        """Ask where `output_url` leads, if a link may lead there; the key goes to the configured host only."""
         absolute = _ABSOLUTE.match(job.output_url)
         url = job.output_url if absolute else self.base_url + "/" + job.output_url.lstrip("/")
         leads_to = _origin(url)
@@ -175,7 +179,17 @@ class _Connection:
                 f"{job.call}: the service names a place to ask for the result that is no http URL",
                 raw=scrub_answer(job.output_url, job.call.secrets + self._secrets),
             )
-        return self._built(job.call, url, method="GET", key=leads_to == self._origin)
+        request = self._built(job.call, url, method="GET", key=leads_to == self._origin)
+        try:
+            return request, self._links.check(request.url, proxied=proxy_of(leads_to) is not None)
+        except LinkRefused as reason:
+            raise self._not_followed(job.call, reason) from None
+
+    def _not_followed(self, call: Call[Any], reason: LinkRefused) -> UnexpectedAnswer:
+        return UnexpectedAnswer(f"{call} at {self._where}: the place to ask for the result is not asked: {reason}")
+
+    def _unread(self, call: Call[Any], reason: UnreadableBody) -> UnexpectedAnswer:
+        return UnexpectedAnswer(f"{call} at {self._where}: the service answered what cannot be read: {reason}")
 
     def _built(
         self, call: Call[Any], url: str, *, method: str, key: bool, params: Query | None = None, json: Any = None
@@ -192,25 +206,24 @@ class _Connection:
                 params=params or None,
                 json=json,
                 headers=self._headers if key else _PLAIN_HEADERS,
-                extensions=self._extensions,
             )
         except (httpx.InvalidURL, ValueError, TypeError) as error:
             what = foreign(error, call.secrets + self._secrets)
         raise ConfigurationError(f"{call}: cannot be sent: {what}")
 
-    def _answer(self, call: Call[Any], response: httpx.Response) -> Answer:
-        logger.debug("%s: HTTP %s", call, response.status_code)
-        return Answer(response.status_code, response.headers, response.content, call.secrets + self._secrets)
+    def _answer(self, call: Call[Any], response: Response) -> Answer:
+        logger.debug("%s: HTTP %s", call, response.status)
+        secrets = call.secrets + self._secrets
+        return Answer(response.status, response.headers, response.body, secrets, host=self._where)
 
     def _failure(self, call: Call[Any], error: httpx.HTTPError, *, repeatable: bool) -> VideoDBError:
         what = foreign(error, call.secrets + self._secrets) or type(error).__name__
-        where = redact_url(self.base_url)
         if isinstance(error, _NEVER_LEFT):
             return NotConnected(
-                f"{call}: cannot connect to {where}: {what}; is the base URL right, and the service up?"
+                f"{call}: cannot connect to {self._where}: {what}; is the base URL right, and the service up?"
             )
         return AnswerLost(
-            f"{call}: {where} gave no answer: {what}; it may or may not have acted", retry_is_safe=repeatable
+            f"{call}: {self._where} gave no answer: {what}; it may or may not have acted", retry_is_safe=repeatable
         )
 
 
@@ -220,12 +233,13 @@ class Client(_Connection):
     Args:
         api_key: the VideoDB API key; never shown, and sent to the host of `base_url` only.
         base_url: where the service is.
-        timeout_s: how long the service may be silent, in seconds. Long jobs are polled and have their own `Polling`.
+        timeout_s: how long one exchange may take, from the first packet to the last byte of the answer, in seconds.
+            Long jobs are polled and have their own `Polling`.
     """
 
     def __init__(self, *, api_key: str | SecretStr, base_url: str = BASE_URL, timeout_s: float = 30.0) -> None:
         super().__init__(api_key=api_key, base_url=base_url, timeout_s=timeout_s)
-        self._transport = transport(self.base_url)
+        self._transport = Transport(self.base_url)
 
     def send(self, call: Call[T], *, polling: Polling | None = None) -> T:
         """Send a call, wait for a job if it starts one, and give the result.
@@ -238,7 +252,7 @@ class Client(_Connection):
 
     def begin(self, call: Call[T]) -> T | Job[T]:
         """Send a call and do not wait: give its result, or the job that will bring it."""
-        return read(call, self._exchange(call, self._request(call), repeatable=call.repeatable))
+        return read(call, self._exchange(call, self._request(call), None, repeatable=call.repeatable))
 
     def wait(self, job: Job[T], polling: Polling | None = None) -> T:
         """Wait for a job.
@@ -250,7 +264,7 @@ class Client(_Connection):
         while True:
             time.sleep(waiting.pause_s())
             try:
-                answer = self._exchange(job.call, self._poll_request(job), repeatable=True)
+                answer = self._exchange(job.call, *self._poll_request(job), repeatable=True)
             except TransportError as error:
                 waiting.failed(error)
                 continue
@@ -266,13 +280,17 @@ class Client(_Connection):
             yield page
             call = following(page)
 
-    def _exchange(self, call: Call[Any], request: httpx.Request, *, repeatable: bool) -> Answer:
+    def _exchange(self, call: Call[Any], request: httpx.Request, admits: Admits | None, *, repeatable: bool) -> Answer:
         if self._closed:
             raise RuntimeError("this client is closed; make a new one")
         try:
-            return self._answer(call, self._transport.handle_request(request))
+            return self._answer(call, self._transport.exchange(request, self._timeout_s, admits))
         except httpx.HTTPError as error:
             failure = self._failure(call, error, repeatable=repeatable)
+        except UnreadableBody as reason:
+            failure = self._unread(call, reason)
+        except LinkRefused as reason:
+            failure = self._not_followed(call, reason)
         raise failure  # here, so that the first error, which knows the whole request, does not hang on it
 
     def close(self) -> None:
@@ -294,7 +312,7 @@ class AsyncClient(_Connection):
 
     def __init__(self, *, api_key: str | SecretStr, base_url: str = BASE_URL, timeout_s: float = 30.0) -> None:
         super().__init__(api_key=api_key, base_url=base_url, timeout_s=timeout_s)
-        self._transport = async_transport(self.base_url)
+        self._transport = AsyncTransport(self.base_url)
 
     async def send(self, call: Call[T], *, polling: Polling | None = None) -> T:
         """Send a call, wait for a job if it starts one, and give the result.
@@ -307,7 +325,7 @@ class AsyncClient(_Connection):
 
     async def begin(self, call: Call[T]) -> T | Job[T]:
         """Send a call and do not wait: give its result, or the job that will bring it."""
-        return read(call, await self._exchange(call, self._request(call), repeatable=call.repeatable))
+        return read(call, await self._exchange(call, self._request(call), None, repeatable=call.repeatable))
 
     async def wait(self, job: Job[T], polling: Polling | None = None) -> T:
         """Wait for a job.
@@ -319,7 +337,7 @@ class AsyncClient(_Connection):
         while True:
             await asyncio.sleep(waiting.pause_s())
             try:
-                answer = await self._exchange(job.call, self._poll_request(job), repeatable=True)
+                answer = await self._exchange(job.call, *self._poll_request(job), repeatable=True)
             except TransportError as error:
                 waiting.failed(error)
                 continue
@@ -335,13 +353,19 @@ class AsyncClient(_Connection):
             yield page
             call = following(page)
 
-    async def _exchange(self, call: Call[Any], request: httpx.Request, *, repeatable: bool) -> Answer:
+    async def _exchange(
+        self, call: Call[Any], request: httpx.Request, admits: Admits | None, *, repeatable: bool
+    ) -> Answer:
         if self._closed:
             raise RuntimeError("this client is closed; make a new one")
         try:
-            return self._answer(call, await self._transport.handle_async_request(request))
+            return self._answer(call, await self._transport.exchange(request, self._timeout_s, admits))
         except httpx.HTTPError as error:
             failure = self._failure(call, error, repeatable=repeatable)
+        except UnreadableBody as reason:
+            failure = self._unread(call, reason)
+        except LinkRefused as reason:
+            failure = self._not_followed(call, reason)
         raise failure  # here, so that the first error, which knows the whole request, does not hang on it
 
     async def close(self) -> None:

@@ -233,7 +233,9 @@ def every_scene_page(
 
     While the index runs, scenes move on to the next page as new ones come: some come twice, none is missed.
     """
-    return NumberedPages(lambda page: scene_page(rtstream_id, index_id, start=start, end=end, page=page))
+    return NumberedPages(
+        lambda page: scene_page(rtstream_id, index_id, start=start, end=end, page=page), lambda page: page.scenes
+    )
 
 
 def start(rtstream_id: str, index_id: str) -> Call[None]:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 from prefect_videodb.client.call import Call, nothing, path, present
 from prefect_videodb.client.models import Export, Playback, RTStream, RTStreamPage, RTStreamSearchResult
 from prefect_videodb.client.models.reading import knowing
+from prefect_videodb.client.paging import Seen
 from prefect_videodb.errors import ConfigurationError
 from prefect_videodb.redact import url_secrets
 
@@ -78,7 +79,7 @@ class EveryPage:
         self._status = status
         self._name = name
         self._offset = 0
-        self._seen: set[str] = set()
+        self._seen = Seen(str(self.first))
 
     @property
     def first(self) -> Call[RTStreamPage]:
@@ -86,15 +87,17 @@ class EveryPage:
         return list_page(limit=_PAGE, offset=0, status=self._status, name=self._name)
 
     def following(self, page: RTStreamPage) -> Call[RTStreamPage] | None:
-        """Give the call for the page after this one; None when it is the last.
+        """Return the call for the page after this one; None when it is the last.
 
-        Without a count, a page that holds nothing new is the last: the service may take no notice of the offset.
+        A page that holds nothing new is the last: the service may take no notice of the offset. A full page is not,
+        whatever count the service gives.
+
+        Raises:
+            UnexpectedAnswer: the list has no end.
         """
-        new = {stream.id for stream in page.results} - self._seen
-        self._seen |= new
         self._offset += len(page.results)
-        is_last = not new if page.count is None else self._offset >= page.count
-        if is_last or not page.results:
+        is_counted = page.count is not None and self._offset >= page.count and len(page.results) < _PAGE
+        if is_counted or not self._seen.add(stream.id for stream in page.results):
             return None
         return list_page(limit=_PAGE, offset=self._offset, status=self._status, name=self._name)
 

@@ -85,7 +85,8 @@ def every_page(
     return NumberedPages(
         lambda number: page(
             rtstream_id, page=number, page_size=LARGEST_PAGE, start=start, end=end, since=since, engine=engine
-        )
+        ),
+        lambda page: page.records,
     )
 
 

@@ -106,7 +106,10 @@ def every_record_page(
     rtstream_id: str, understanding_id: str, start: float, end: float, *, output: str = "scene"
 ) -> NumberedPages[RecordPage]:
     """Read all pages of what an analyzer found: `client.follow(pages.first, pages.following)`."""
-    return NumberedPages(lambda page: record_page(rtstream_id, understanding_id, start, end, output=output, page=page))
+    return NumberedPages(
+        lambda page: record_page(rtstream_id, understanding_id, start, end, output=output, page=page),
+        lambda page: page.records,
+    )
 
 
 def index(
@@ -175,4 +178,7 @@ def every_index_record_page(
     rtstream_id: str, index_id: str, *, start: float | None = None, end: float | None = None
 ) -> NumberedPages[RecordPage]:
     """Read all pages of an index: `client.follow(pages.first, pages.following)`."""
-    return NumberedPages(lambda page: index_record_page(rtstream_id, index_id, start=start, end=end, page=page))
+    return NumberedPages(
+        lambda page: index_record_page(rtstream_id, index_id, start=start, end=end, page=page),
+        lambda page: page.records,
+    )

@@ -9,19 +9,23 @@ import asyncio
 import json
 import logging
 import random
+import socket
 import time
 from collections.abc import AsyncIterator, Iterator
 from types import TracebackType
 from typing import Self
 
+import httpx
 import websockets.asyncio.client
 import websockets.exceptions
 import websockets.sync.client
 
 from prefect_videodb.client.call import Call, path
+from prefect_videodb.client.hosts import LinkRefused, of_service, origin
 from prefect_videodb.client.http import AsyncClient, Client
 from prefect_videodb.client.models import Connected, Frame, WebSocketAddress
 from prefect_videodb.client.models.frames import read_frame
+from prefect_videodb.client.transport import connected_socket, proxy_of
 from prefect_videodb.errors import ConfigurationError, NotConnected, UnexpectedAnswer, VideoDBError
 from prefect_videodb.redact import scrub_answer
 from prefect_videodb.urls import WEBSOCKET, read
@@ -105,13 +109,17 @@ class WebSocketConnection(_Socket):
         Raises:
             NotConnected: nobody listens there.
             AuthenticationError: the key is wrong.
-            UnexpectedAnswer: what listens there is no WebSocket of this service.
+            UnexpectedAnswer: what listens there is no WebSocket of this service, or no link may lead there.
         """
         self.close()
         url = _address(self._client.send(address(self._collection_id)))
         try:
             self._socket = websockets.sync.client.connect(
-                url, open_timeout=_OPENING_S, max_size=_LARGEST_FRAME, logger=_SILENT
+                url,
+                sock=_connected(url, self._client.base_url),
+                open_timeout=_OPENING_S,
+                max_size=_LARGEST_FRAME,
+                logger=_SILENT,
             )
             return self._greeted(self._socket.recv(timeout=_OPENING_S))
         except _LOST as error:
@@ -176,13 +184,14 @@ class AsyncWebSocketConnection(_Socket):
         Raises:
             NotConnected: nobody listens there.
             AuthenticationError: the key is wrong.
-            UnexpectedAnswer: what listens there is no WebSocket of this service.
+            UnexpectedAnswer: what listens there is no WebSocket of this service, or no link may lead there.
         """
         await self.close()
         url = _address(await self._client.send(address(self._collection_id)))
         try:
+            sock = await asyncio.to_thread(_connected, url, self._client.base_url)
             self._socket = await websockets.asyncio.client.connect(
-                url, open_timeout=_OPENING_S, max_size=_LARGEST_FRAME, logger=_SILENT
+                url, sock=sock, open_timeout=_OPENING_S, max_size=_LARGEST_FRAME, logger=_SILENT
             )
             async with asyncio.timeout(_OPENING_S):
                 return self._greeted(await self._socket.recv())
@@ -238,6 +247,27 @@ def _address(answer: WebSocketAddress) -> str:
         return read(answer.url.get_secret_value() if answer.url else "", WEBSOCKET).text
     except ConfigurationError as unusable:
         raise UnexpectedAnswer(f"the service names no address of a WebSocket: {unusable}") from None
+
+
+def _connected(url: str, base_url: str) -> socket.socket | None:
+    """Connect to where the service says, if a link may lead there; None where a proxy of the environment connects.
+
+    The library is given the connection, so that it follows no redirect to another one.
+    """
+    try:
+        to = httpx.URL(url)
+        proxied = proxy_of((to.scheme.replace("ws", "http"), to.host, 0)) is not None
+        admits = of_service(base_url).check(to, proxied=proxied)
+        if proxied:
+            return None
+        _, host, port = origin(to)
+        sock = connected_socket(host, port, time.monotonic() + _OPENING_S, admits=admits)
+    except httpx.InvalidURL:
+        raise UnexpectedAnswer("the service names no address of a WebSocket that can be read") from None
+    except LinkRefused as reason:
+        raise UnexpectedAnswer(f"the WebSocket that the service names is not connected: {reason}") from None
+    sock.settimeout(None)
+    return sock
 
 
 def _not_connected(error: BaseException) -> VideoDBError:

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from prefect_videodb.local_server.server import LocalServer
 
-__all__ = ["LocalServer"]
+__all__ = ["DEFAULT_KEY", "LocalServer"]
+# The key of who gives none: everybody knows it.
+DEFAULT_KEY = "local"
 # What the extra `local` brings.
 EXTRA = frozenset({"av", "pocketsphinx", "starlette", "uvicorn"})
 

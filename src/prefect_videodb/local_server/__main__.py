@@ -8,10 +8,9 @@ import sys
 import threading
 from pathlib import Path
 
-from prefect_videodb.local_server import LocalServer
+from prefect_videodb.local_server import DEFAULT_KEY, LocalServer
 from prefect_videodb.local_server.errors import ServerError
 
-DEFAULT_KEY = "local"
 KEY_VARIABLE = "VIDEO_DB_API_KEY"
 
 
@@ -26,7 +25,12 @@ def main() -> int:
     key = options.key or os.environ.get(KEY_VARIABLE) or DEFAULT_KEY
     try:
         server = LocalServer(
-            options.data, api_key=key, port=options.port, host=options.host, sample=not options.no_sample
+            options.data,
+            api_key=key,
+            port=options.port,
+            host=options.host,
+            allow_hosts=options.allow_host,
+            sample=not options.no_sample,
         )
         with server:
             sample = "none" if options.no_sample else server.sample_url
@@ -50,8 +54,15 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--data", type=Path, required=True, help="folder for recordings, videos and the database")
     parser.add_argument("--port", type=int, default=8765, help="default: 8765; 0 takes a free one")
-    parser.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1, this machine only")
+    parser.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1; one that others reach needs --key")
     parser.add_argument("--key", help=f"API key that callers must send; default: ${KEY_VARIABLE}, else {DEFAULT_KEY!r}")
+    parser.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="answer to this name, too, in the Host header; may be given several times",
+    )
     parser.add_argument("--no-sample", action="store_true", help="do not serve the sample meeting")
     return parser.parse_args()
 

@@ -2,12 +2,12 @@
 
 import hmac
 import logging
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import anyio.to_thread
 from starlette.applications import Starlette
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
@@ -15,7 +15,15 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from prefect_videodb.local_server.calls import Answer, Call
-from prefect_videodb.local_server.errors import ApiError, BadRequest, TooLarge, Unauthorized, Unsupported
+from prefect_videodb.local_server.errors import (
+    ApiError,
+    BadRequest,
+    Misdirected,
+    TooLarge,
+    Unauthorized,
+    Unsupported,
+)
+from prefect_videodb.local_server.hosts import HostCheck
 from prefect_videodb.local_server.jobs import log_defect, media_status
 from prefect_videodb.local_server.links import absolute
 from prefect_videodb.local_server.media.errors import MediaError
@@ -37,8 +45,6 @@ from prefect_videodb.local_server.state import State
 logger = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = 1_000_000
-# Answers hold the caller's Host header; one that is no host would let a caller write what it likes into them.
-HOST = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]{0,253})|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 
 Operation = Callable[[Call], Answer]
 OPERATIONS: dict[tuple[str, str], Operation] = {
@@ -54,8 +60,8 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
 }
 
 
-def create_app(state: State, api_key: str) -> ASGIApp:
-    """Return the application that serves `state` to callers with this key."""
+def create_app(state: State, api_key: str, hosts: HostCheck) -> ASGIApp:
+    """Return the application that serves `state` to callers with this key and one of these hosts."""
     app = Starlette(
         routes=[
             *Media(state).routes(),
@@ -72,7 +78,7 @@ def create_app(state: State, api_key: str) -> ASGIApp:
     )
     # The router would answer /rtstream/ with a redirect to /rtstream.
     app.router.redirect_slashes = False
-    return _Outermost(app)
+    return _Outermost(app, hosts)
 
 
 def envelope(answer: Answer, base_url: str) -> dict[str, Any]:
@@ -130,10 +136,7 @@ async def _content(request: Request) -> bytes:
 
 
 def _base_url(request: Request) -> str:
-    host = request.headers.get("host", "")
-    if not HOST.fullmatch(host):
-        raise BadRequest("The Host header is not a host")
-    return f"http://{host}"
+    return f"http://{request.headers.get('host', '')}"
 
 
 async def _about(_request: Request) -> Response:
@@ -168,18 +171,33 @@ async def _failed(_request: Request, error: Exception) -> Response:
 
 
 class _Outermost:
-    """What stands before the router: two spellings of a path, and the log of what should not have happened."""
+    """What stands before the router: the host, two spellings of a path, the log of what should not have happened."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, hosts: HostCheck) -> None:
         self._app = app
+        self._hosts = hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         # `/video/` is `/video`: the service's documentation writes the one, its SDK the other.
         if scope["type"] == "http":
             scope = {**scope, "path": scope["path"].rstrip("/") or "/"}
         try:
+            if scope["type"] in {"http", "websocket"} and (refusal := self._refusal(scope)) is not None:
+                await refusal(scope, receive, send)
+                return
             await self._app(scope, receive, send)
         except ClientDisconnect:
             logger.debug("the caller hung up")
         except Exception as error:  # noqa: BLE001 - it was answered with a 500; the web server would log its message
             log_defect(logger, "a request failed", error)
+
+    def _refusal(self, scope: Scope) -> Response | None:
+        """Return what is answered to a request that is for another host; None to one for this server."""
+        host = Headers(scope=scope).get("host", "")
+        if self._hosts.admits(host, (scope.get("server") or (None,))[0]):
+            return None
+        if not self._hosts.is_host(host):
+            return _error(BadRequest.status, "The Host header is not a host")
+        return _error(
+            Misdirected.status, f"This server is not {host}: start it with --allow-host if that is a name of it"
+        )

@@ -7,6 +7,7 @@ ApiError                     an answer to the caller: HTTP status and message
 ├── BadRequest      400      the request is wrong and will stay wrong
 ├── Unauthorized    401      the key is missing or unknown
 ├── NotFound        404      there is no such thing
+├── Misdirected     421      the Host header names another server
 ├── TooLarge        413      the body is larger than any real request
 ├── Unsupported     501      VideoDB does this, this server does not
 └── Unavailable     503      not now: repeat it
@@ -52,6 +53,12 @@ class NotFound(ApiError):
     """There is no such thing."""
 
     status = 404
+
+
+class Misdirected(ApiError):
+    """The Host header names another server."""
+
+    status = 421
 
 
 class TooLarge(ApiError):

@@ -3,14 +3,17 @@
 import errno
 import socket
 import threading
+from collections.abc import Collection
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
 
 import uvicorn
 
+from prefect_videodb.local_server import DEFAULT_KEY
 from prefect_videodb.local_server.app import create_app
 from prefect_videodb.local_server.errors import PortInUse, ServerError
+from prefect_videodb.local_server.hosts import HostCheck, is_loopback
 from prefect_videodb.local_server.media.rtsp_server import LoopingRTSPServer
 from prefect_videodb.local_server.media.sample import sample_meeting
 from prefect_videodb.local_server.speech import SpeechEngine
@@ -24,28 +27,36 @@ class LocalServer:
     """An embedded VideoDB on a data folder, from `with` to its end.
 
     Streams that are connected when it ends go on being recorded when the next server takes over the folder.
-    `port` 0 takes a free one. With `sample`, a meeting that never ends is served at `sample_url`, to have something to
-    record. `speech` replaces the built-in recognizer.
+    `port` 0 takes a free one. On a host that others can reach, `api_key` has to be one of your own. Requests are
+    answered whose `Host` header names `host`, this machine, or one of `allow_hosts`. With `sample`, a meeting that
+    never ends is served at `sample_url`, to have something to record. `speech` replaces the built-in recognizer.
 
     Raises:
         FolderInUse: when another server works in the folder.
         PortInUse: when another program listens on the port.
-        ServerError: when the folder or the address cannot be used.
+        ServerError: when the folder or the address cannot be used, or others could use the default key.
     """
 
     def __init__(
         self,
         data: Path,
         *,
-        api_key: str = "local",
+        api_key: str = DEFAULT_KEY,
         port: int = 0,
         host: str = "127.0.0.1",
+        allow_hosts: Collection[str] = (),
         sample: bool = True,
         speech: SpeechEngine | None = None,
     ) -> None:
         if not api_key.isascii() or not api_key.isprintable() or not api_key.strip():
             raise ServerError("the API key must be printable ASCII: it travels in a header")
+        if api_key == DEFAULT_KEY and not is_loopback(host):
+            raise ServerError(
+                f"on {host} others can reach this server, and everybody knows the default key {DEFAULT_KEY!r}: "
+                "choose a key of your own (--key, api_key=)"
+            )
         self.api_key = api_key
+        self._hosts = HostCheck(host, allow_hosts)
         self._data = data
         self._address = (host, port)
         self._sample = sample
@@ -78,7 +89,7 @@ class LocalServer:
                 self._sample_url = stack.enter_context(LoopingRTSPServer(sample_meeting())).url
             state = stack.enter_context(State(self._data, speech=self._speech, sample_url=self._sample_url))
             http = _HTTP(uvicorn.Config(
-                create_app(state, self.api_key),
+                create_app(state, self.api_key, self._hosts),
                 log_config=None,
                 access_log=False,
                 lifespan="off",

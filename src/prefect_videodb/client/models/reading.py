@@ -26,6 +26,8 @@ from pydantic import (
 from prefect_videodb.redact import scrub_values
 
 _SECONDS = re.compile(r"\s{0,9}([-+]?\d{1,40}(?:\.\d{0,40})?)\s{0,9}s\s{0,9}")
+# More than the words of ten hours in one answer; a model takes a hundred times what its entry takes in JSON.
+_MAX_ENTRIES = 200_000
 _DATETIME: TypeAdapter[datetime] = TypeAdapter(datetime)
 
 
@@ -149,7 +151,9 @@ def readable(model: type[M]) -> Callable[[Any], list[M]]:
     """Make a reader of lists that keeps the entries which can be read: one that cannot must not hide the others."""
 
     def read(value: Any) -> list[M]:
-        kept = []
+        kept: list[M] = []
+        if isinstance(value, list | tuple) and len(value) > _MAX_ENTRIES:
+            raise ValueError(f"a list of more than {_MAX_ENTRIES} entries")
         for entry in value if isinstance(value, list | tuple) else ():
             with suppress(ValidationError):
                 kept.append(model.model_validate(entry))
