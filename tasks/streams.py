@@ -20,6 +20,7 @@ from prefect_videodb.tasks._secrets import plain
 
 STOPPED = "stopped"
 CONNECTED = "connected"
+ERROR = "error"
 
 
 @task(task_run_name="connect-{name}", **OPERATION)
