@@ -14,7 +14,7 @@ def change_recording(flow_run_id: UUID, end_time: AwareDatetime | None = None) -
     """Give a recording that is under way another end, later or earlier; or end it now.
 
     A parked recording is woken shortly before its new end; one that holds a process sees it within a quarter of a
-    minute. What was recorded is exported, searched and compiled as always.
+    minute. What was recorded is exported, searched and compiled as always; cancelling the run keeps the video only.
 
     Args:
         flow_run_id: The run of `record_meeting`.

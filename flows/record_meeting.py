@@ -15,13 +15,13 @@ from pydantic import AwareDatetime, BeforeValidator, Field
 from prefect_videodb._clock import counting_down
 from prefect_videodb._logging import get_logger
 from prefect_videodb.blocks import RTStreamSource, VideoDBCredentials
-from prefect_videodb.client.models import Export, RTStream
-from prefect_videodb.errors import SourceError
+from prefect_videodb.client.models import Export, RTStream, Video
+from prefect_videodb.errors import ConfigurationError, NotFound, SourceError
 from prefect_videodb.precedence import give_way, hurry, rest, stand_aside
 from prefect_videodb.punctual import due_or_now, punctual, wait_for_due
 from prefect_videodb.recording.archive import archive_videos
 from prefect_videodb.recording.crashes import Fate, goes_on, will_go_on
-from prefect_videodb.recording.endings import Requested, is_exported_when_cancelled, request_export
+from prefect_videodb.recording.endings import Requested, is_exported_when_cancelled, links_of, request_export
 from prefect_videodb.recording.inputs import (
     LONGEST,
     Plan,
@@ -33,6 +33,7 @@ from prefect_videodb.recording.inputs import (
     no_inline_block,
     without_secrets,
 )
+from prefect_videodb.recording.liveness import outage_text
 from prefect_videodb.recording.memory import Memory
 from prefect_videodb.recording.models import Hit, Links, MeetingRecording, RecordingOptions, Window
 from prefect_videodb.recording.orphans import RECORD_MEETING
@@ -49,17 +50,20 @@ from prefect_videodb.recording.parts import began_last, earlier_parts, gaps, rem
 from prefect_videodb.recording.report import publish
 from prefect_videodb.recording.servers import SERVER, server_of_run
 from prefect_videodb.recording.shots import as_shots, clip_parts, hits, in_order_of_time
-from prefect_videodb.recording.showing import show, show_ended
+from prefect_videodb.recording.showing import Status, show, show_ended, show_over
 from prefect_videodb.recording.steps import Steps
 from prefect_videodb.recording.stream import (
-    ERROR,
+    SourceMonitor,
     Watch,
     export_recording,
+    is_audio,
+    live_links,
     make_sure_it_ingests,
     playback_links,
     wait_for_room,
 )
 from prefect_videodb.recording.text import as_moment, clock, one_line
+from prefect_videodb.recording.time_zones import current_zone, name_of, showing_times_in, zone_of_run
 from prefect_videodb.recording.waiting import Progress, until_its_end, wait_out
 from prefect_videodb.tasks import (
     compile_clip,
@@ -70,7 +74,7 @@ from prefect_videodb.tasks import (
     search_video,
     stop_rtstream,
 )
-from prefect_videodb.tasks.streams import STOPPED, made_at
+from prefect_videodb.tasks.streams import ERROR, STOPPED, made_at
 from prefect_videodb.tasks.videos import DONE
 
 # A recording begins with a keyframe and ends with a whole segment: so much is lost of any.
@@ -78,6 +82,8 @@ _USUAL_LOSS_S = 5.0
 # What is left to do after the stop costs nothing while it waits, and a stream that is still to be stopped does. What is
 # later than this, `stop_orphaned_streams` stops.
 _STANDS_ASIDE_S = 600.0
+# What a run remembers of what its steps took.
+_STEPS = "steps"
 
 
 def _run_name() -> str:
@@ -90,21 +96,28 @@ def stop_what_is_left(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]
     A run that was called with a block that was never saved has no readable credentials left in Prefect: only its own
     process can stop its stream, and does.
     """
+    videos: list[Requested] = []
+    try:
+        videos = _stop_and_export(flow, flow_run, state)
+    finally:  # whatever became of the stream, nothing shows any more that it is recorded
+        with get_client(sync_client=True) as prefect:
+            show_ended(prefect, flow_run, f"the run is {state.name}", videos)
+
+
+def _stop_and_export(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> list[Requested]:
     credentials = flow_run.parameters.get("credentials", "default")
     if not can_be_loaded(credentials):
         get_logger().info("%s %s: its own process stops its stream", flow.name, state.name)
-        return
+        return []
     account = load_credentials(credentials)
     stop_streams_of(account, str(flow_run.id))
     is_cancelled = state.is_cancelling() or state.is_cancelled()
-    videos: list[Requested] = []
-    if not (state.is_failed() or (is_cancelled and not is_exported_when_cancelled(flow_run))):
-        # Its own process may have stopped it, and come no further. What is exported already is not exported again.
-        with account.get_client() as client:
-            asked_for = [request_export(client, stream) for stream in find_streams_of(client, str(flow_run.id))]
-        videos = [video for video in asked_for if video]
-    with get_client(sync_client=True) as prefect:
-        show_ended(prefect, flow_run, f"the run is {state.name}", videos)
+    if state.is_failed() or (is_cancelled and not is_exported_when_cancelled(flow_run)):
+        return []
+    # Its own process may have stopped it, and come no further. What is exported already is not exported again.
+    with account.get_client() as client:
+        asked_for = [request_export(client, stream) for stream in find_streams_of(client, str(flow_run.id))]
+    return [video for video in asked_for if video]
 
 
 def go_on_or_stop(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
@@ -159,8 +172,8 @@ def record_meeting(
     run_id = str(this_run.get_id())
     account, source = load_credentials(credentials), load_source(source)
     plan = Plan.of(name or source.name, duration_minutes, end_time)
-    with Memory.of(run_id) as memory:
-        run = _Run(run_id, account, source, options, Steps(), memory)
+    with Memory.of(run_id) as memory, showing_times_in(zone_of_run(memory, end_time)):
+        run = _Run(run_id, account, source, options, Steps.from_text(memory.recall(_STEPS)), memory)
         with stopping(account, run_id, goes_on=lambda: will_go_on(memory)) as custody:
             rtstream_id = _connect(run, plan, custody)
             window = _record(run, plan, rtstream_id)
@@ -180,6 +193,11 @@ class _Run:
     options: RecordingOptions
     steps: Steps
     memory: Memory
+
+    def remember_window(self, window: Window) -> None:
+        """Write down the planned window, and what was spent until now."""
+        self.memory.note(**{_STEPS: self.steps.as_text()})
+        self.memory.remember_window(window)
 
     def planned_end(self) -> datetime:
         """Give the end of the window, which somebody may have moved."""
@@ -225,6 +243,11 @@ def _prepare(run: _Run, plan: Plan) -> None:
     due = due_or_now()
     due = max(due, as_moment(run.memory.recall("asked_at")) or due)
     plan.window(due)  # a meeting that is over is refused before anything is billed
+    if not run.source.store:  # so is one of which nothing would be left
+        raise ConfigurationError(
+            f"the RTStreamSource block of {run.source.name!r} has *Store* switched off: there would be nothing to "
+            "export after the meeting. Switch it on"
+        )
     if run.options.archive:
         load_archive(run.options.archive)  # so is an archive that is not there
     server = server_of_run(run.memory, has_begun=run.memory.recall("asked_at") is not None)
@@ -238,7 +261,7 @@ def _prepare(run: _Run, plan: Plan) -> None:
 def _keep_window(run: _Run, plan: Plan, began: datetime | None) -> None:
     """Plan the window of a stream whose execution was killed after it connected and before it wrote the window down."""
     if began and run.memory.recall_window() is None:
-        run.memory.remember_window(plan.window(began))
+        run.remember_window(plan.window(began))
 
 
 def _made_earlier(run: _Run) -> RTStream | None:
@@ -260,38 +283,60 @@ def _record(run: _Run, plan: Plan, rtstream_id: str) -> Window:
             with run.steps.step("ingest"):
                 make_sure_it_ingests(run.account, rtstream_id, counting_down(run.options.start_timeout_s))
             window = plan.window(datetime.now(UTC))
-            run.memory.remember_window(window)
+            run.remember_window(window)
         get_logger().info("Recording %s until %s", plan.title, clock(window.end))
         status = _wait_out(run, window, plan.title, rtstream_id)
         window = run.memory.recall_window() or window
         if status == STOPPED:
             window = Window(start=window.start, end=datetime.now(UTC))
             run.memory.remember(ended_early="yes")
-            run.memory.remember_window(window)
+            run.remember_window(window)
+    run.steps.spent_s["record"] = round((window.end - window.start).total_seconds(), 3)  # over all executions
     return window
 
 
 def _wait_out(run: _Run, window: Window, title: str, rtstream_id: str) -> str | None:
     """Wait for the end: parked in Prefect where that can be. Gives the stream's status when that cut the wait short."""
+    progress = None if run.parks and is_begun_for(window.end) else Progress(window, title)
 
     def can_park(window: Window) -> bool:
         return run.parks and is_worth_parking(window.end)
 
     def park_where_that_can_be(window: Window) -> None:
         if can_park(window):
-            park(run.memory, run.id, window, title)
+            park(run.memory, run.id, window, Status.of_this_run(run.memory, title, window).message())
+
+    def show_outage() -> None:
+        if progress:
+            progress.trouble = outage_text(run.memory.known)
 
     give_way()
+    source = SourceMonitor(run.memory, title, show_outage)
     if can_park(window):
-        show(window, title)
+        # Nobody looks at a parked recording for minutes: so first it is seen that something arrives.
+        found = source.wait_for_first_sign(run.account, rtstream_id, window)
+        if found.status in {STOPPED, ERROR}:
+            return found.status
+        run.memory.refresh()  # somebody may have moved the end meanwhile
+        window = run.memory.recall_window() or window
+    if can_park(window):
+        _show(run, window, title, rtstream_id)
         park_where_that_can_be(window)
     rest()
-    watch = Watch(run.account, rtstream_id)
-    with run.steps.step("record"):
-        progress = None if run.parks and is_begun_for(window.end) else Progress(window, title)
+    show_outage()
+    watch = Watch(run.account, rtstream_id, source, window.start)
+    with run.steps.step("record", since=window.start):
         wait_out(window, watch.is_lost, run.planned_end, park_where_that_can_be, progress)
     hurry()
     return watch.lost_as
+
+
+def _show(run: _Run, window: Window, title: str, rtstream_id: str) -> None:
+    """Show what is recorded while the run waits, with a link to the live picture where there is one."""
+    run.memory.note(**{_STEPS: run.steps.as_text()})
+    with run.account.get_client() as client:
+        live = live_links(client, rtstream_id, window, title)
+    show(run.memory, window, title, live)
 
 
 def _goes_on_recording(run: _Run, title: str, rtstream_id: str, window: Window) -> bool:
@@ -320,8 +365,21 @@ def _keep_what_was_recorded(run: _Run, title: str, rtstream_id: str) -> None:
     except SourceError as nothing:
         get_logger().info("There is no earlier part to keep: %s", nothing)
         return
-    length_s = part.duration or get_video(run.account, part.video_id, run.options.collection_id).length or 0.0
-    remember_part(run.memory, part.video_id, length_s)
+    length_s, url = part.duration, None
+    if is_audio(part.video_id):
+        url = part.stream_url
+    elif length_s is None and (video := _video(run, part.video_id)):
+        length_s = video.length
+    remember_part(run.memory, part.video_id, length_s, url)
+
+
+def _video(run: _Run, video_id: str) -> Video | None:
+    """Read a video that was exported; None where the service has no video of that id: then it is sound alone."""
+    try:
+        return get_video(run.account, video_id, run.options.collection_id)
+    except NotFound as missing:
+        get_logger().warning("What was exported is taken for sound alone: %s", missing)
+        return None
 
 
 def _stop(run: _Run, rtstream_id: str) -> None:
@@ -337,13 +395,17 @@ def _harvest(run: _Run, plan: Plan, rtstream_id: str, window: Window, queries: l
     recording.ended_early = run.memory.recall("ended_early") is not None
     if run.options.archive:
         with run.steps.step("archive"):
-            archive_videos(run.account, run.options, recording, run.source.media_types)
+            urls = {part.video_id: part.stream_url for part in earlier_parts(run.memory) if part.stream_url}
+            if recording.media == "audio" and recording.video.stream_url:
+                urls[recording.video_id] = recording.video.stream_url
+            archive_videos(run.account, run.options, recording, urls)
     try:
-        if "video" in run.source.media_types:  # there is no spoken-word index of a recording that is only sound
+        if recording.media == "video":  # there is no spoken-word index of a recording that is only sound
             _search(run, recording, [query for query in map(one_line, queries) if query])
     finally:  # the video is there, whatever becomes of the search
         recording.steps_s = run.steps.spent_s
         publish(recording)
+        show_over(run.memory.prefect, run.memory.run.id, recording)
     return recording
 
 
@@ -355,20 +417,23 @@ def _export(run: _Run, title: str, rtstream_id: str, window: Window) -> MeetingR
             export = Export(video_id=known)
         else:
             export = export_recording(run.account, rtstream_id, title, run.job_timeout_s)
-            if "video" in run.source.media_types:  # of sound alone, only the export itself tells the links
-                run.memory.remember(video_id=export.video_id)
+    # What was recorded decides, whatever was asked for. Of sound alone, only the export itself tells the links.
+    video = None if is_audio(export.video_id) else _video(run, export.video_id)
+    if video and not known:
+        run.memory.remember(video_id=export.video_id)
     recording = MeetingRecording(
         name=title,
         rtstream_id=rtstream_id,
         video_id=export.video_id,
+        media="video" if video else "audio",
         window=window,
+        time_zone=name_of(current_zone()),
         playback=playback,
-        video=Links(stream_url=export.stream_url, player_url=export.player_url),
+        video=links_of(export),
         video_length_s=export.duration,
     )
-    if "video" in run.source.media_types:
+    if video:
         # A repeated export may lack links and length; the video itself has them.
-        video = get_video(run.account, export.video_id, run.options.collection_id)
         recording.video = Links(stream_url=video.stream_url, player_url=video.player_url)
         recording.video_length_s = video.length
     lacking_s = (window.end - window.start).total_seconds() - (recording.video_length_s or math.inf)

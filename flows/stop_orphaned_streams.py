@@ -31,13 +31,13 @@ from prefect_videodb.recording.orphan_report import StreamReport, report, table
 from prefect_videodb.recording.orphans import RECORD_MEETING, Finding, Verdict, findings, parked_runs
 from prefect_videodb.recording.overtaking import Overtaken, read_unchanged, schedule_unchanged
 from prefect_videodb.recording.ownership import is_elsewhere
+from prefect_videodb.recording.parked_sources import changed_sources, tell_parked
 from prefect_videodb.recording.parking import PARKED
 from prefect_videodb.recording.reviving import revive_crashed, revive_silent
 from prefect_videodb.recording.servers import this_server
 from prefect_videodb.recording.showing import show_ended
-from prefect_videodb.recording.stream import ERROR
 from prefect_videodb.recording.text import plain
-from prefect_videodb.tasks.streams import STOPPED, all_streams, stop
+from prefect_videodb.tasks.streams import ERROR, STOPPED, all_streams, stop
 from prefect_videodb.watching.ending import clear
 from prefect_videodb.watching.leftovers import Leftover, leftovers
 from prefect_videodb.watching.life import WATCH_STREAM, WATCHING, is_watch
@@ -68,7 +68,8 @@ def stop_orphaned_streams(
     Knows our streams by their name and asks Prefect for their runs. A stream is stopped when its run was deleted, has
     ended, crashed too often, is long past its end, or has been recording for a day. A run that crashed and may go on
     is scheduled again instead, whether it has a stream or not, as is one that nobody executes though it is said to run.
-    A parked recording whose stream was stopped or lost is woken. Streams that no recording made are never touched, nor
+    A parked recording whose stream was stopped or lost is woken; one whose source delivers nothing is told, once, and
+    told again when it delivers. Streams that no recording made are never touched, nor
     are those of another Prefect server; when Prefect cannot be asked, none is. A watch may go on for ever; one that is
     gone has its stream stopped, and the live indexes that it left on a stream that it had adopted.
 
@@ -131,7 +132,9 @@ class _Look:
             if self.dry_run:
                 return
             with self._whatever_happens(f"account {account.name}"):
-                self._wake(client, found)
+                parked = parked_runs(self.prefect)
+                self._wake(client, found, parked)
+                self._look_at_sources(client, found, parked)
             with self._whatever_happens(f"account {account.name}"):
                 self._clear_leftovers(client, found)
 
@@ -167,16 +170,17 @@ class _Look:
             stop(client, finding.stream.id)
             get_logger().warning("Stopped stream %s: %s", finding.stream.id, finding.reason)
             clear(client, finding.stream.id, str(finding.run_id))
+            video = None
             if self.export and _wants_export(finding.run):
                 video = request_export(client, finding.stream)
                 told.video_id = video.video_id if video else None
-                if finding.run:
-                    show_ended(self.prefect, finding.run, finding.reason, [video] if video else [])
+            if finding.run:
+                show_ended(self.prefect, finding.run, finding.reason, [video] if video else [])
 
-    def _wake(self, client: Client, found: list[RTStream]) -> None:
+    def _wake(self, client: Client, found: list[RTStream], parked: list[FlowRun]) -> None:
         """Wake the parked recordings whose stream records no more: stopped by somebody, or given up by the service."""
         lost = {stream.id for stream in found if stream.status in {STOPPED, ERROR}}
-        for run in parked_runs(self.prefect):
+        for run in parked:
             rtstream_id = remembered(run).get("rtstream_id")
             if rtstream_id in lost:
                 with self._whatever_happens(f"run {run.name}"):
@@ -196,6 +200,12 @@ class _Look:
             self.prefect.update_flow_run_labels(run.id, label(window_end=now.isoformat(), ended_early="yes"))
         schedule_unchanged(self.prefect, run, now, f"Its stream is {stream.status}")
         get_logger().warning("Recording %s goes on now: its stream is %s", run.name, stream.status)
+
+    def _look_at_sources(self, client: Client, found: list[RTStream], parked: list[FlowRun]) -> None:
+        """Tell of the parked recordings whose source was lost, or came back: they hold no process that would notice."""
+        for run, seen in changed_sources(client, found, parked, self.server):
+            with self._whatever_happens(f"the source of run {run.name}"):
+                tell_parked(self.prefect, client, run, seen)
 
     def _clear_leftovers(self, client: Client, found: list[RTStream]) -> None:
         """Stop the indexes that watches left on streams that are not theirs."""

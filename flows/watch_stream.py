@@ -1,5 +1,6 @@
 """Watch a stream: connect or adopt it, let indexes and alerts be there and stay there, clean up at the end."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -30,14 +31,16 @@ from prefect_videodb.recording.models import Window
 from prefect_videodb.recording.ownership import Custody, stop_streams_of, stopping, stream_name
 from prefect_videodb.recording.parking import wait_until
 from prefect_videodb.recording.servers import SERVER, server_of_run
+from prefect_videodb.recording.showing import artifact_url, show_ended
 from prefect_videodb.recording.text import clock, one_line
+from prefect_videodb.recording.time_zones import showing_times_in, zone_of_run
 from prefect_videodb.tasks import ensure_rtstream, get_rtstream, stop_rtstream
 from prefect_videodb.tasks.streams import STOPPED
 from prefect_videodb.watching.ending import Place, clearing, stop_watching, try_to_clear
 from prefect_videodb.watching.keeping import look_after
 from prefect_videodb.watching.life import KIND, WATCH, WATCH_STREAM, WATCHING
 from prefect_videodb.watching.models import StreamWatch, Watch, WatchOptions
-from prefect_videodb.watching.run import WatchRun
+from prefect_videodb.watching.run import ARTIFACT, WatchRun
 from prefect_videodb.watching.telling import markdown, publish
 from prefect_videodb.watching.wanted import Wanted, index_name
 
@@ -59,6 +62,8 @@ def clear_what_is_left(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any
     stop_streams_of(account, str(flow_run.id))
     if rtstream_id := _stream_of(flow_run):
         try_to_clear(account, rtstream_id, str(flow_run.id))
+    with get_client(sync_client=True) as prefect:
+        show_ended(prefect, flow_run, f"the run is {state.name}", [])
 
 
 def _stream_of(flow_run: FlowRun) -> str | None:
@@ -131,7 +136,7 @@ def watch_stream(
     run_id = str(this_run.get_id())
     alerts = load_webhook(webhook)
     found = None if source is None else load_source(source)
-    with Memory.of(run_id) as memory:
+    with Memory.of(run_id) as memory, showing_times_in(zone_of_run(memory, end_time)):
         server = server_of_run(memory, has_begun=memory.recall("watch_start") is not None)
         wanted = [
             Wanted(watch, index_name(watch, run_id, server), alerts.callback_url(watch.route, UUID(run_id)))
@@ -171,7 +176,7 @@ def _begin(
     if start is None:
         start = datetime.now(UTC)
         if end_time and end_time <= start:
-            raise ConfigurationError(f"the end time {end_time.isoformat()} is already past: there is nothing to watch")
+            raise ConfigurationError(f"the end time {clock(end_time)} is already past: there is nothing to watch")
         if rtstream_id and get_rtstream(run.account, rtstream_id).status == STOPPED:
             raise ConfigurationError(f"stream {rtstream_id} is stopped: start it, or give the source to connect")
         _write_down(run, start, end_time)
@@ -233,5 +238,14 @@ def _keep_watching(run: WatchRun, watch: StreamWatch) -> Literal["end time", "st
 
 def _wait(run: WatchRun, watch: StreamWatch, until: datetime) -> None:
     """Leave this execution until the next look, where a worker begins another; else wait here."""
-    message = ". ".join([f"Watching {watch.name}, next look at {clock(until)}", *watch.amiss])[:_LONGEST_MESSAGE]
+    message = f"Watching {watch.name}, next look at {clock(until)}"
+    message = ". ".join([message, *_about(run), *watch.amiss])[:_LONGEST_MESSAGE]
     wait_until(until, run.memory, run.id, message, WATCHING, hold_process=run.options.hold_process)
+
+
+def _about(run: WatchRun) -> Iterator[str]:
+    """Return what else the state of a run that waits tells: its end, and its artifact, for which the UI has no tab."""
+    end = run.planned_end()
+    yield f"Ends at {clock(end)}" if end else "Ends when the run is cancelled"
+    if artifact_id := run.memory.recall(ARTIFACT):
+        yield f"Artifact: {artifact_url(artifact_id) or artifact_id}"

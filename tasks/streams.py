@@ -21,6 +21,7 @@ from prefect_videodb.urls import SOURCE, read
 
 STOPPED = "stopped"
 CONNECTED = "connected"
+ERROR = "error"
 
 
 @task(task_run_name="connect-{name}", **OPERATION)

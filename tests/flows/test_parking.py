@@ -10,7 +10,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
+from zoneinfo import ZoneInfo
 
+import httpx
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State, StateDetails
@@ -31,6 +33,7 @@ from tests.flows.conftest import HOLDING, SHORT, Account, Run, result_of, the_on
 from tests.support.processes import stopped, wait_for
 from tests.support.programs import running_worker
 
+BERLIN = ZoneInfo("Europe/Berlin")  # of the deployment's schedule
 LONG: dict[str, Any] = {"duration_minutes": 40 / 60, "queries": []}
 
 
@@ -67,7 +70,7 @@ def test_a_parked_recording_holds_no_process_and_ends_on_time(account: Account, 
     assert connected(account, run)
     state = run.state()
     assert "Recording Sample meeting until" in (state.message or "") or "Daily stand-up" in (state.message or "")
-    assert f"until **{clock(window_of(run).end)}**" in shown(run)
+    assert f"until **{clock(window_of(run).end, BERLIN)}**" in shown(run)
     planned = state.state_details.scheduled_time
     assert planned is not None
 
@@ -79,6 +82,11 @@ def test_a_parked_recording_holds_no_process_and_ends_on_time(account: Account, 
     assert recording.video_length_s == pytest.approx(40, abs=6)
     assert finished.run_count == 2
     the_one_stopped_stream(account, run)
+    assert recording.steps_s["record"] == 40.0  # of both executions
+    assert list(recording.steps_s)[:4] == ["connect", "ingest", "record", "stop"]
+    assert shown(run).startswith("**Daily stand-up** is over: recorded from ")
+    assert "[The report](<" in shown(run)
+    assert run.artifacts()["recording-now"]["description"] == "Over"
 
 
 def test_a_parked_recording_that_is_begun_early_waits_for_its_end(account: Account, deployed: str) -> None:
@@ -142,7 +150,9 @@ def test_a_parked_recording_is_given_a_later_end(account: Account, deployed: str
     assert change_recording(run.id, end_time=later).end == later
     state = run.state()
     assert state.state_details.scheduled_time == wake_at(later)
-    assert f"until **{clock(later)}**" in shown(run)
+    assert f"until **{clock(later, BERLIN)}**" in shown(run)
+    assert f"until {clock(later, BERLIN)}" in (state.message or "")
+    assert str(remembered(run.read())["live_url"]) in (state.message or "")
     # One that a worker fetched before the change wakes at the old end, and parks again.
     with get_client(sync_client=True) as client:
         client.update_flow_run_labels(run.id, {"videodb.window_end": (later + timedelta(minutes=1)).isoformat()})
@@ -199,8 +209,10 @@ def test_cancelling_a_parked_recording_stops_it_and_keeps_what_there_is(account:
     wait_for("what was recorded is a video", lambda: account.videos(kept))
     assert account.videos(kept)[0]["name"] == kept
     wait_for("the run tells where it is", lambda: "What it had recorded is " in shown(run))
-    told = re.search(r"the video (\S+)\.$", shown(run))
-    assert told[1] == account.videos(kept)[0]["id"] if told else "being made into a video of that name" in shown(run)
+    told = re.search(r"the video \[(\S+)\]\(<(\S+)>\)", shown(run))
+    assert told, shown(run)
+    assert told[1] == account.videos(kept)[0]["id"]
+    assert httpx.get(told[2], timeout=60).is_success
     assert "was ended: " in shown(run)
     assert not account.videos(gone)
 

@@ -368,10 +368,12 @@ def test_under_a_worker_a_cancelled_watch_leaves_nothing(
         run.wait_for_label("videodb.in_order_at")
         if when == "while it is parked":
             wait_for("it is parked", lambda: is_parked(run))
+            assert "Ends when the run is cancelled. Artifact: http" in (run.state().message or "")
         with get_client(sync_client=True) as client:
             client.set_flow_run_state(run.id, Cancelling())
         wait_for("its stream is stopped", lambda: account.streams(str(run.id))[0]["status"] == "stopped")
         wait_for("so are its indexes", lambda: {i["status"] for i in indexes_of(account, service, run)} == {"stopped"})
+        wait_for("nothing shows that it goes on", lambda: "was ended: " in run.artifacts()["stream-watch"]["data"])
     nothing_is_left(account, service, run)
 
 

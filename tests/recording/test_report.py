@@ -68,3 +68,21 @@ def test_what_the_video_lacks_and_where_it_is_is_said() -> None:
 
 def test_a_hostile_id_stays_text() -> None:
     assert "<img" not in markdown(_recording(video_id="`\n<img src=x>", rtstream_id="<script>"))
+
+
+def test_report_of_sound_alone() -> None:
+    shown = markdown(
+        _recording(media="audio", video_id="a-1", video=Links(stream_url="http://h/audio.m3u8"), video_length_s=None)
+    )
+    assert "[▶ Play the recording](<http://h/audio.m3u8>)" in shown
+    assert "Sound alone a-1" in shown
+    assert "only sound was recorded" in shown
+    assert "09:30:00 UTC.\n" in shown  # how long it is, nobody has told
+
+
+def test_report_in_the_time_zone_of_the_schedule() -> None:
+    gap = Window(start=datetime(2026, 11, 23, 9, 5, tzinfo=UTC), end=datetime(2026, 11, 23, 9, 6, tzinfo=UTC))
+    shown = markdown(_recording(time_zone="Europe/Berlin", missing=[gap]))
+    assert "Recorded from 2026-11-23 10:00:00 Europe/Berlin (UTC+01:00) to 2026-11-23 10:30:00 Europe/Berlin" in shown
+    assert "Not recorded: 2026-11-23 10:05:00 Europe/Berlin (UTC+01:00) to 2026-11-23 10:06:00 Europe/Berlin" in shown
+    assert "2026-11-23 09:00:00 UTC" in markdown(_recording(time_zone="Europe/Nowhere"))

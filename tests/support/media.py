@@ -48,6 +48,19 @@ def make_silence(target: Path, seconds: int = 60) -> Path:
     return target
 
 
+def make_sound(target: Path, seconds: int = 60) -> Path:
+    """Make a sound track without pictures."""
+    with av.open(str(target), "w") as out:
+        audio = out.add_stream("aac", rate=_SOUND_RATE, layout="mono")
+        for index in range(seconds * _RATE):
+            sound = av.AudioFrame("s16", "mono", _SOUND_RATE // _RATE)
+            sound.planes[0].update(os.urandom(sound.planes[0].buffer_size))
+            sound.sample_rate, sound.pts = _SOUND_RATE, index * (_SOUND_RATE // _RATE)
+            out.mux(audio.encode(sound))
+        out.mux(audio.encode(None))
+    return target
+
+
 def make_noise(target: Path, frames: int = 70) -> Path:
     """Make a picture of noise, hardly compressed: about a third of a megabyte for each frame."""
     with av.open(str(target), "w") as out:

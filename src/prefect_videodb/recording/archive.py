@@ -1,6 +1,6 @@
 """Copy the videos of a recording into the archive. What goes wrong is told, and loses nothing else."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import SecretStr
@@ -17,16 +17,23 @@ from prefect_videodb.tasks import archive_video
 
 
 def archive_videos(
-    account: VideoDBCredentials, options: RecordingOptions, recording: MeetingRecording, media_types: Sequence[str]
+    account: VideoDBCredentials, options: RecordingOptions, recording: MeetingRecording, audio_urls: Mapping[str, str]
 ) -> None:
-    """Archive the video, and those of earlier parts, and write down which were and which were not."""
+    """Archive the video, and those of earlier parts, and write down which were and which were not.
+
+    Args:
+        account: the account.
+        options: name the archive.
+        recording: its videos.
+        audio_urls: where those of them lie that are sound alone, which VideoDB does not give as videos, by id.
+    """
     try:
         archive = load_archive(options.archive)
     except ConfigurationError as error:
         _tell(recording, str(error))
         return
     for video_id in (*recording.earlier_video_ids, recording.video_id):
-        url = recording.video.stream_url if video_id == recording.video_id and "video" not in media_types else None
+        url = audio_urls.get(video_id)
         result = archived_or_why(
             account,
             video_id,

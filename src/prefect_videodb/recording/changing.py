@@ -13,8 +13,9 @@ from prefect_videodb.recording.inputs import LONGEST
 from prefect_videodb.recording.memory import label, planned_window, remembered
 from prefect_videodb.recording.models import Window
 from prefect_videodb.recording.parking import is_parked, schedule, wake_at
-from prefect_videodb.recording.showing import show_new_end
+from prefect_videodb.recording.showing import Status, show_change
 from prefect_videodb.recording.text import clock
+from prefect_videodb.recording.time_zones import zone_of
 
 # A recording looks every four seconds, and a look takes its time.
 _LAST_LOOK = timedelta(seconds=6)
@@ -49,7 +50,8 @@ def set_recording_end(flow_run_id: UUID, end_time: datetime | None = None) -> Wi
         if window is None:
             raise ConfigurationError(f"{run.name} is not recording: it has no planned end yet, or is no recording")
         if window.end <= now or run.state is None or run.state.is_final():
-            raise ConfigurationError(f"{run.name} is over since {clock(window.end)}")
+            end_text = clock(window.end, zone_of(remembered(run)))
+            raise ConfigurationError(f"{run.name} is over since {end_text}")
         end = max(now, end_time.astimezone(UTC)) if end_time else now
         if end > window.end and window.end - now < _LAST_LOOK and not is_parked(run):
             raise ConfigurationError(f"{run.name} ends in a few seconds, and looks no more whether its end was moved")
@@ -58,9 +60,10 @@ def set_recording_end(flow_run_id: UUID, end_time: datetime | None = None) -> Wi
         # Written down first: whoever executes the run from now on reads it.
         client.update_flow_run_labels(run.id, label(window_end=end.isoformat()))
         # One that a worker has taken meanwhile would be executed twice.
-        if is_parked(client.read_flow_run(run.id)):
-            schedule(client, run.id, wake_at(end), f"Recording until {clock(end)}")
-        window = Window(start=window.start, end=end)
-        show_new_end(client, run, window)
-    get_logger().info("%s records until %s", run.name, clock(end))
-    return window
+        run = client.read_flow_run(run.id)
+        if is_parked(run):
+            status = Status.of(run)
+            schedule(client, run.id, wake_at(end), status.message() if status else "")
+        show_change(client, run)
+        get_logger().info("%s records until %s", run.name, clock(end, zone_of(remembered(run))))
+    return Window(start=window.start, end=end)

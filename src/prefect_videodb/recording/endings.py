@@ -1,18 +1,21 @@
 """What becomes of a recording that somebody else ends: a cancelled run, an orphaned stream."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from prefect.client.schemas.objects import FlowRun
 
 from prefect_videodb._logging import get_logger
-from prefect_videodb.client import Client, streams
+from prefect_videodb.client import Client, Polling, streams
 from prefect_videodb.client.models import Export, RTStream
-from prefect_videodb.errors import InvalidRequest, VideoDBError
+from prefect_videodb.errors import InvalidRequest, JobUnfinished, VideoDBError
+from prefect_videodb.recording.models import Links
 from prefect_videodb.recording.ownership import title_in
 
 _TRIES = 3
 _PAUSE_S = 2.0
+# Whoever was cancelled has 30 s, most of them for the stop. A video that takes longer is made all the same.
+_WAIT_FOR_VIDEO = Polling(timeout_s=5.0, interval_s=1.0)
 
 
 def is_exported_when_cancelled(run: FlowRun) -> bool:
@@ -23,9 +26,15 @@ def is_exported_when_cancelled(run: FlowRun) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Requested:
-    """A video that was asked for; its id is None while it is being made."""
+    """A video that was asked for, and where it plays; its id is None while it is being made."""
 
     video_id: str | None
+    links: Links = field(default_factory=Links)
+
+
+def links_of(export: Export) -> Links:
+    """Return where an export plays; a recording of sound alone has no player."""
+    return Links(stream_url=export.stream_url, player_url=export.player_url)
 
 
 def request_export(client: Client, stream: RTStream) -> Requested | None:
@@ -38,14 +47,16 @@ def request_export(client: Client, stream: RTStream) -> Requested | None:
     """
     for _ in range(_TRIES):  # how soon after a stop a stream can be exported is not known
         try:
-            answer = client.begin(streams.export(stream.id, name=title_in(stream.name)))
+            video = client.send(streams.export(stream.id, name=title_in(stream.name)), polling=_WAIT_FOR_VIDEO)
+        except JobUnfinished:
+            get_logger().info("What stream %s recorded is being made into a video", stream.id)
+            return Requested(None)
         except InvalidRequest as refusal:
             get_logger().info("Nothing of stream %s can be exported: %s", stream.id, refusal)
         except VideoDBError as error:
             get_logger().warning("The export of stream %s could not be asked for: %s", stream.id, error)
         else:
-            video_id = answer.video_id if isinstance(answer, Export) else None
-            get_logger().info("What stream %s recorded is exported: %s", stream.id, video_id or "it is being made")
-            return Requested(video_id)
+            get_logger().info("What stream %s recorded is the video %s", stream.id, video.video_id)
+            return Requested(video.video_id, links_of(video))
         time.sleep(_PAUSE_S)
     return None

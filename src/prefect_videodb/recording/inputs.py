@@ -14,7 +14,7 @@ from prefect_videodb.client import API_KEY_VARIABLE
 from prefect_videodb.errors import ConfigurationError
 from prefect_videodb.recording.models import Window
 from prefect_videodb.recording.sharing import read_once
-from prefect_videodb.recording.text import one_line
+from prefect_videodb.recording.text import clock, one_line
 from prefect_videodb.urls import SOURCE, read, tokens_in
 
 _DEFAULT_MINUTES = 60.0
@@ -204,7 +204,7 @@ class Plan:
         """
         end = self.end_time.astimezone(UTC) if self.end_time else start + self.duration
         if end <= start:
-            raise ConfigurationError(f"the end time {end.isoformat()} is already past: there is nothing left to record")
+            raise ConfigurationError(f"the end time {clock(end)} is already past: there is nothing left to record")
         if end - start > LONGEST:
-            raise ConfigurationError(f"a recording lasts at most {LONGEST}; until {end.isoformat()} it would be longer")
+            raise ConfigurationError(f"a recording lasts at most {LONGEST}; until {clock(end)} it would be longer")
         return Window(start=start, end=end)

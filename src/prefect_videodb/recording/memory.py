@@ -7,7 +7,7 @@ reads them, and they survive whatever happens to the process.
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Literal, Self
 from uuid import UUID
 
@@ -45,8 +45,15 @@ class Memory:
         run = _read_by_engine(self._id) or prefect.read_flow_run(self._id)
         self._known = _ours(run.labels)
         self._unsaved: dict[str, str] = {}
+        self.run = run
+        """The run, as it was when this execution began."""
         self.is_of_deployment = run.deployment_id is not None
         """Whether a worker executes the run: only such a one is executed again."""
+
+    @property
+    def known(self) -> Mapping[str, str]:
+        """All that was remembered."""
+        return self._known
 
     @classmethod
     @contextmanager
@@ -95,9 +102,13 @@ class Memory:
 
     def remember(self, **values: str) -> None:
         """Write down, for a second execution of this run."""
+        self.note(**values)
+        self.save()
+
+    def note(self, **values: str) -> None:
+        """Remember, and write it down with what is written down next."""
         self._known |= values
         self._unsaved |= values
-        self.save()
 
     def save(self) -> bool:
         """Write down what could not be written before. Gives whether Prefect knows everything now."""
@@ -129,7 +140,9 @@ class Memory:
 
     def remember_window(self, window: Window) -> None:
         """Write the planned window down."""
-        self.remember(window_start=window.start.isoformat(), window_end=window.end.isoformat())
+        # Always UTC: who compares two moments of a zone with summer time compares clocks on the wall.
+        start, end = (moment.astimezone(UTC).isoformat() for moment in (window.start, window.end))
+        self.remember(window_start=start, window_end=end)
 
 
 def _read_by_engine(flow_run_id: UUID) -> FlowRun | None:

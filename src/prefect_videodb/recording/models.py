@@ -67,7 +67,8 @@ class RecordingOptions(BaseModel):
     export_when_cancelled: bool = Field(
         default=True,
         title="Export when cancelled",
-        description="Make a permanent video of what was recorded until then when the run is cancelled.",
+        description="Make a permanent video of what was recorded until then when the run is cancelled: no search, no "
+        "clip and no report. With all of them, `change-recording` ends a recording.",
     )
     archive: str | None = Field(
         default=None,
@@ -128,7 +129,11 @@ class MeetingRecording(BaseModel):
     name: str
     rtstream_id: str
     video_id: str
+    media: Literal["video", "audio"] = Field(
+        default="video", description="`audio`: only sound was recorded, whatever was asked for."
+    )
     window: Window
+    time_zone: str = Field(default="UTC", description="In which its times are shown.")
     ended_early: bool = Field(default=False, description="Somebody stopped the stream before the planned end.")
     playback: Links = Field(description="The window of the live stream.")
     video: Links = Field(description="The permanent video.")
@@ -148,7 +153,8 @@ class MeetingRecording(BaseModel):
     )
     spoken_words: Literal["indexed", "none", "not searched"] = Field(
         default="not searched",
-        description="`none`: nobody spoke. `not searched`: there was no query, or only sound was recorded.",
+        description="`none`: nobody spoke, or there is no sound. `not searched`: there was no query, or only sound was "
+        "recorded, which VideoDB does not search.",
     )
     hits: list[Hit] = Field(default=[], description="What the queries found, in the order of time.")
     clip: Links | None = Field(default=None, description="The hits in one clip; None when nothing was found.")
@@ -157,4 +163,8 @@ class MeetingRecording(BaseModel):
         default=[], description="Where the video, and those of earlier parts, lie in the archive that was asked for."
     )
     not_archived: list[str] = Field(default=[], description="What could not be archived, and why.")
-    steps_s: dict[str, float] = Field(default={}, description="What each step of this execution took, in seconds.")
+    steps_s: dict[str, float] = Field(
+        default={},
+        description="What each step took, in seconds, over all executions of the run: `record` from the window's start "
+        "to its end. What an execution that was killed had spent is not known.",
+    )

@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from prefect.settings import PREFECT_UI_URL
 from pydantic import BaseModel, Field
 
+from prefect_videodb.recording.memory import remembered
 from prefect_videodb.recording.orphans import Finding, Verdict
+from prefect_videodb.recording.showing import ui_url
 from prefect_videodb.recording.text import clock, escape, link
+from prefect_videodb.recording.time_zones import ZONE, zone_named
 
 _HEAD = ("| stream | account | run | until | minutes | cost | |", "| --- | --- | --- | --- | --- | --- | --- |")
 _DONE = {Verdict.STOP: "stopped", Verdict.GO_ON: "scheduled again"}
@@ -22,6 +24,7 @@ class StreamReport(BaseModel):
     flow_run_id: str
     flow_run_name: str | None = None
     until: datetime | None = None
+    time_zone: str | None = Field(default=None, description="In which the recording's times are shown.")
     minutes: float
     cost: float | None = None
     verdict: Verdict
@@ -40,6 +43,7 @@ def report(finding: Finding, account: str, now: datetime, cost_per_minute: float
         flow_run_id=str(finding.run_id),
         flow_run_name=finding.run.name if finding.run else None,
         until=finding.window.end if finding.window else None,
+        time_zone=remembered(finding.run).get(ZONE) if finding.run else None,
         minutes=minutes,
         cost=None if cost_per_minute is None else round(minutes * cost_per_minute, 2),
         verdict=finding.verdict,
@@ -55,7 +59,7 @@ def table(reports: Sequence[StreamReport], troubles: Sequence[str], *, dry_run: 
 
 
 def _row(report: StreamReport, *, dry_run: bool) -> str:
-    until = clock(report.until) if report.until else ""
+    until = clock(report.until, zone_named(report.time_zone)) if report.until else ""
     cost = "" if report.cost is None else f"{report.cost:.2f}"
     done = _done(report, dry_run=dry_run)
     minutes = f"{report.minutes:.1f}"
@@ -66,8 +70,7 @@ def _row(report: StreamReport, *, dry_run: bool) -> str:
 def _run_link(report: StreamReport) -> str:
     if report.flow_run_name is None:
         return "not of this server" if report.verdict is Verdict.ELSEWHERE else "deleted"
-    base = PREFECT_UI_URL.value()
-    return link(report.flow_run_name, f"{base}/runs/flow-run/{report.flow_run_id}" if base else None)
+    return link(report.flow_run_name, ui_url(f"runs/flow-run/{report.flow_run_id}"))
 
 
 def _done(report: StreamReport, *, dry_run: bool) -> str:

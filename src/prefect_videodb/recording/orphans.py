@@ -17,6 +17,7 @@ from prefect_videodb.client.models import RTStream
 from prefect_videodb.recording.crashes import may_go_on
 from prefect_videodb.recording.inputs import LONGEST
 from prefect_videodb.recording.listing import runs_of
+from prefect_videodb.recording.liveness import LOST
 from prefect_videodb.recording.memory import planned_window, remembered
 from prefect_videodb.recording.models import Window
 from prefect_videodb.recording.ownership import is_elsewhere, owner, server_in
@@ -136,7 +137,7 @@ def _alive(
         return Verdict.STOP, f"it has been recording for more than {LONGEST}"
     if made and window is None and now > made + _LONGEST_START + grace:
         return Verdict.STOP, "its recording never began"
-    return Verdict.RECORDING, ""
+    return Verdict.RECORDING, "its source delivers nothing" if remembered(run).get(LOST) else ""
 
 
 def _watched(run: FlowRun, state: State[Any], now: datetime, grace: timedelta) -> tuple[Verdict, str]:

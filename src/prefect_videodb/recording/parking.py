@@ -21,7 +21,6 @@ from prefect_videodb._logging import get_logger
 from prefect_videodb.punctual import due_at
 from prefect_videodb.recording.memory import Memory
 from prefect_videodb.recording.models import Window
-from prefect_videodb.recording.text import clock
 
 # What the UI shows while a run is parked.
 PARKED = "Recording"
@@ -39,8 +38,8 @@ def is_parked(run: FlowRun) -> bool:
     return run.state is not None and run.state.is_scheduled() and run.state.name == PARKED
 
 
-def park(memory: Memory, flow_run_id: str, window: Window, title: str) -> None:
-    """Leave this execution; the next one begins shortly before the end of the window.
+def park(memory: Memory, flow_run_id: str, window: Window, message: str) -> None:
+    """Leave this execution; the next one begins shortly before the end of the window. `message` is its state's.
 
     Comes back only when that cannot be: Prefect is away, or was not told what the next execution must know. Then the
     caller waits in its process, and tries again now and then.
@@ -52,7 +51,7 @@ def park(memory: Memory, flow_run_id: str, window: Window, title: str) -> None:
         get_logger().warning("The run cannot be parked: waiting in this process")
         return
     try:
-        leave(memory.prefect, flow_run_id, wake_at(window.end), f"Recording {title} until {clock(window.end)}")
+        leave(memory.prefect, flow_run_id, wake_at(window.end), message)
     except (httpx.HTTPError, PrefectException, RuntimeError) as error:
         get_logger().warning("The run cannot be parked, waiting in this process: %s", error)
 

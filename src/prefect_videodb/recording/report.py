@@ -1,41 +1,47 @@
 """The artifact that a person reads after a meeting."""
 
+from datetime import UTC
+
 from prefect.artifacts import create_markdown_artifact
 
 from prefect_videodb._showing import only_showing
 from prefect_videodb.recording.archive import place
 from prefect_videodb.recording.models import MeetingRecording, Span
+from prefect_videodb.recording.showing import REPORT
 from prefect_videodb.recording.text import clock, escape, link, timecode
+from prefect_videodb.recording.time_zones import showing_times_in, zone_named
 
 
 def publish(recording: MeetingRecording) -> None:
     """Show the report in the UI. What only shows must not fail a recording: when Prefect is away, the log says so."""
     with only_showing("The report"):
-        create_markdown_artifact(
-            markdown(recording), key="meeting-recording", description=f"Recording of {escape(recording.name)}"
-        )
+        create_markdown_artifact(markdown(recording), key=REPORT, description=f"Recording of {escape(recording.name)}")
 
 
 def markdown(recording: MeetingRecording) -> str:
     """Write a recorded meeting up: player links, the hits with their time codes, what each step took."""
-    return "\n".join([*_head(recording), "", *_hits(recording), "", *_clip(recording), "", *_steps(recording)])
+    with showing_times_in(zone_named(recording.time_zone) or UTC):
+        return "\n".join([*_head(recording), "", *_hits(recording), "", *_clip(recording), "", *_steps(recording)])
 
 
 def _head(recording: MeetingRecording) -> list[str]:
     window = recording.window
-    length_s = recording.video_length_s or (window.end - window.start).total_seconds()
+    length = f", {timecode(recording.video_length_s)} long" if recording.video_length_s else ""
     early = ", ended early" if recording.ended_early else ""
     lines = [
         f"# {escape(recording.name)}",
         "",
-        f"Recorded from {clock(window.start)} to {clock(window.end)}, {timecode(length_s)} long{early}.",
+        f"Recorded from {clock(window.start)} to {clock(window.end)}{length}{early}.",
         "",
     ]
-    lines += [f"- {link('▶ Play the recording', recording.video.player_url)}"] if recording.video.player_url else []
+    is_audio = recording.media == "audio"
+    plays = recording.video.player_url or (recording.video.stream_url if is_audio else None)
+    lines += [f"- {link('▶ Play the recording', plays)}"] if plays else []
     lines += [f"- {link('▶ Play the clip of the hits', recording.clip.player_url)}"] if recording.clip else []
     if recording.playback.player_url:
         lines += [f"- {link('The same window of the live stream', recording.playback.player_url)}"]
-    lines += [f"- Video {escape(recording.video_id)}, stream {escape(recording.rtstream_id)}"]
+    kind = "Sound alone" if is_audio else "Video"
+    lines += [f"- {kind} {escape(recording.video_id)}, stream {escape(recording.rtstream_id)}"]
     lines += [f"- An earlier part is the video {escape(video_id)}" for video_id in recording.earlier_video_ids]
     lines += [f"- Not recorded: {clock(gap.start)} to {clock(gap.end)}" for gap in recording.missing]
     lines += [f"- Archived as {place(copy)}" for copy in recording.archived]
@@ -47,7 +53,10 @@ def _head(recording: MeetingRecording) -> list[str]:
 
 def _hits(recording: MeetingRecording) -> list[str]:
     if recording.spoken_words == "none":
-        return ["## What was found", "", "Nobody spoke: there was nothing to search."]
+        return ["## What was found", "", "Nobody spoke, or there is no sound: there was nothing to search."]
+    if recording.spoken_words == "not searched" and recording.media == "audio":
+        told = "Nothing was searched: only sound was recorded, and VideoDB searches videos only."
+        return ["## What was found", "", told]
     if recording.spoken_words == "not searched":
         return ["## What was found", "", "Nothing was searched."]
     if not recording.hits:
@@ -73,4 +82,4 @@ def _span(part: Span) -> str:
 
 def _steps(recording: MeetingRecording) -> list[str]:
     rows = [f"| {escape(step)} | {seconds:.1f} s |" for step, seconds in recording.steps_s.items()]
-    return ["## What each step of the last execution took", "", "| step | time |", "| --- | --- |", *rows]
+    return ["## What each step took", "", "| step | time |", "| --- | --- |", *rows]

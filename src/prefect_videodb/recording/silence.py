@@ -17,6 +17,7 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import FlowRun, StateType
 
 from prefect_videodb.recording.listing import runs_of
+from prefect_videodb.recording.text import clock
 
 HEARTBEAT = "prefect.flow-run.heartbeat"
 # Prefect sends one every three minutes, unless told to send more; three in a row do not go missing.
@@ -51,7 +52,7 @@ def why_silent(run: FlowRun, last_heartbeat: datetime | None, now: datetime) -> 
         return "a worker took it and did not begin" if now - due > _SLOWEST_START else None
     if last_heartbeat is None or now - last_heartbeat <= SILENCE:
         return None
-    return f"its process gives no sign of life since {last_heartbeat:%H:%M:%S %Z}"
+    return f"its process gives no sign of life since {clock(last_heartbeat)}"
 
 
 def _executed(prefect: SyncPrefectClient, flow: str) -> list[FlowRun]:

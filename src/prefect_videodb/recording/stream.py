@@ -2,22 +2,35 @@
 
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
 from prefect_videodb._logging import get_logger
 from prefect_videodb.blocks import VideoDBCredentials
-from prefect_videodb.client import streams
+from prefect_videodb.client import Client, streams
 from prefect_videodb.client.models import Export, RTStream
 from prefect_videodb.errors import InvalidRequest, NotFound, SourceError, VideoDBError
 from prefect_videodb.precedence import hurry, rest
+from prefect_videodb.recording.liveness import (
+    FIRST_SIGN,
+    PROBED,
+    Ingest,
+    Liveness,
+    check_ingest,
+    look_at_source,
+    tell_change,
+    why,
+)
+from prefect_videodb.recording.memory import Memory
 from prefect_videodb.recording.models import Links, Window
-from prefect_videodb.redact import foreign, redact_urls
 from prefect_videodb.tasks import export_rtstream, generate_rtstream_stream, start_rtstream
-from prefect_videodb.tasks.streams import CONNECTED, STOPPED
+from prefect_videodb.tasks.streams import CONNECTED, ERROR, STOPPED
 
-ERROR = "error"
 _LOOK_S = 1.0
+_SIGN_LOOK_S = 2.0
 # How often a source is tried that the service gave up.
 _START_AGAIN_S = 5.0
+# How often it is found out whether the source delivers, beside the looks at the stream's status.
+_PROBE_EVERY_S = 60.0
 
 
 def make_sure_it_ingests(credentials: VideoDBCredentials, rtstream_id: str, left_s: Callable[[], float]) -> None:
@@ -79,12 +92,76 @@ def wait_for_room(credentials: VideoDBCredentials, most_streams: int, timeout_s:
     hurry()
 
 
-class Watch:
-    """Look now and then at a stream that should be recording."""
+def is_audio(video_id: str) -> bool:
+    """Whether what was exported is sound alone, which the service knows as no video.
 
-    def __init__(self, credentials: VideoDBCredentials, rtstream_id: str) -> None:
+    Source: recorded ids; videos are `m-…`, sound is `a-…`.
+    """
+    return video_id.startswith("a-")
+
+
+class SourceMonitor:
+    """Find out whether the source of the recording of this context delivers, and tell it once.
+
+    Args:
+        memory: of the run.
+        title: what the recording is called.
+        on_change: called when something was told.
+    """
+
+    def __init__(self, memory: Memory, title: str, on_change: Callable[[], None] = lambda: None) -> None:
+        self._memory = memory
+        self._title = title
+        self._on_change = on_change
+
+    def note(self, found: Ingest) -> None:
+        """Tell what a probe found, where it is news, and remember that it was told."""
+        if found.liveness is Liveness.UNKNOWN:
+            get_logger().info("It is not known whether the source of %s delivers: %s", self._title, found.reason)
+        if news := tell_change(self._memory.run.id, self._title, self._memory.known, found):
+            self._memory.remember(**news)
+            self._on_change()
+
+    def wait_for_first_sign(self, credentials: VideoDBCredentials, rtstream_id: str, window: Window) -> Ingest:
+        """Wait until the source delivers, has had time to, or the stream records no more; tell what it does.
+
+        Args:
+            credentials: the account.
+            rtstream_id: the stream.
+            window: the planned window. Where it began long ago, the source is looked at once.
+
+        Returns:
+            What was found at last.
+        """
+        until = min(window.start + FIRST_SIGN, window.end - PROBED)
+        with credentials.get_client() as client:
+            while True:
+                found = look_at_source(client, rtstream_id)
+                if found.liveness is Liveness.ALIVE or found.at >= until or found.status in {STOPPED, ERROR}:
+                    break
+                rest()  # a source that is slow keeps no other recording from beginning
+                time.sleep(_SIGN_LOOK_S)
+        self.note(found)
+        return found
+
+
+class Watch:
+    """Look now and then at a stream that should be recording.
+
+    Args:
+        credentials: the account.
+        rtstream_id: the stream.
+        source: who tells whether its source delivers.
+        began: when it began to record.
+    """
+
+    def __init__(
+        self, credentials: VideoDBCredentials, rtstream_id: str, source: SourceMonitor, began: datetime
+    ) -> None:
         self._credentials = credentials
         self._id = rtstream_id
+        self._source = source
+        self._next_probe = began + FIRST_SIGN
         self._said = ""
         self.lost_as: str | None = None
 
@@ -96,6 +173,10 @@ class Watch:
         try:
             with self._credentials.get_client() as client:
                 stream = client.send(streams.get(self._id))
+                now = datetime.now(UTC)
+                if stream.status not in {STOPPED, ERROR} and now >= self._next_probe:
+                    self._next_probe = now + timedelta(seconds=_PROBE_EVERY_S)
+                    self._source.note(check_ingest(client, stream))
         except VideoDBError as error:
             get_logger().warning("The stream could not be looked at: %s", error)
             return False
@@ -118,6 +199,17 @@ def playback_links(credentials: VideoDBCredentials, rtstream_id: str, window: Wi
     return Links(stream_url=playback.stream_url, player_url=playback.player_url)
 
 
+def live_links(client: Client, rtstream_id: str, window: Window, title: str) -> Links:
+    """Get the links that play a recording while it goes on; none where the service has none, which is logged."""
+    start, end = window.unix
+    try:
+        playback = client.send(streams.playback(rtstream_id, start, end, player_title=title))
+    except VideoDBError as error:
+        get_logger().info("There is no live picture of %s: %s", title, error)
+        return Links()
+    return Links(stream_url=playback.stream_url, player_url=playback.player_url)
+
+
 def export_recording(credentials: VideoDBCredentials, rtstream_id: str, title: str, timeout_s: float) -> Export:
     """Make the permanent video.
 
@@ -134,6 +226,5 @@ def export_recording(credentials: VideoDBCredentials, rtstream_id: str, title: s
 
 
 def _why(stream: RTStream) -> str:
-    """What the service says about the stream beside its status, where it says something."""
-    message = (stream.model_extra or {}).get("status_message")
-    return f": {foreign(redact_urls(str(message)))}" if message else ""
+    message = why(stream)
+    return f": {message}" if message else ""

@@ -3,10 +3,12 @@
 import html
 import math
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, tzinfo
 from urllib.parse import quote
+from zoneinfo import ZoneInfo
 
 from prefect_videodb.errors import ConfigurationError
+from prefect_videodb.recording.time_zones import current_zone
 from prefect_videodb.redact import one_line, truncate
 from prefect_videodb.urls import LINK, read
 
@@ -59,9 +61,29 @@ def timecode(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def clock(moment: datetime) -> str:
-    """Show a moment with its time zone."""
-    return moment.strftime("%Y-%m-%d %H:%M:%S %Z").strip()
+def clock(moment: datetime, zone: tzinfo | None = None) -> str:
+    """Show a moment in a time zone, with its name and its offset from UTC.
+
+    Args:
+        moment: one without a zone is shown as it is.
+        zone: where it is shown; the zone of the run of this context when None.
+    """
+    if moment.tzinfo is None:
+        return f"{moment:%Y-%m-%d %H:%M:%S}"
+    try:
+        local = moment.astimezone(zone or current_zone())
+    except OverflowError:  # of the first or the last year that there is
+        local = moment
+    return f"{local:%Y-%m-%d %H:%M:%S} {_zone(local)}"
+
+
+def _zone(local: datetime) -> str:
+    minutes = (local.utcoffset() or timedelta()) // timedelta(minutes=1)
+    hours, rest = divmod(abs(minutes), 60)
+    offset = f"UTC{'-' if minutes < 0 else '+'}{hours:02}:{rest:02}"
+    if isinstance(local.tzinfo, ZoneInfo) and local.tzinfo.key:
+        return f"{local.tzinfo.key} ({offset})"
+    return offset if minutes else "UTC"
 
 
 def as_moment(text: str | None) -> datetime | None:

@@ -151,6 +151,8 @@ class Progress:
     def __init__(self, window: Window, title: str) -> None:
         self._title = title
         self._artifact: UUID | None = None
+        self.trouble = ""
+        """What is to be said beside how far it is."""
         self.move(window)
 
     def move(self, window: Window) -> None:
@@ -161,7 +163,8 @@ class Progress:
     def show(self, left_s: float) -> None:
         """Show how much is left, in seconds."""
         percent = round(min(100.0, max(0.0, 100.0 * (1.0 - left_s / self.length_s))), 1)
-        description = f"{self._description}: {timecode(left_s)} left" if left_s > 0 else f"{self._description}: done"
+        description = f"{self._description}: {f'{timecode(left_s)} left' if left_s > 0 else 'done'}"
+        description += f". {self.trouble}" if self.trouble else ""
         try:
             if self._artifact is None:
                 # Typed as if it might be a coroutine; called from a synchronous flow it never is.

@@ -18,7 +18,7 @@ from prefect_videodb.tasks import stop_rtstream
 from prefect_videodb.tasks.streams import STOPPED
 from prefect_videodb.watching.looking import Found, Look, look
 from prefect_videodb.watching.models import Part, StreamWatch, Trouble
-from prefect_videodb.watching.run import WatchRun, kept
+from prefect_videodb.watching.run import ARTIFACT, WatchRun, kept
 from prefect_videodb.watching.setting_up import disable_outdated, ensure_events, ensure_indexes_and_alerts
 from prefect_videodb.watching.telling import digest, markdown, publish, tell
 from prefect_videodb.watching.way_back import check_receiver, check_routes
@@ -240,5 +240,5 @@ def _show(run: WatchRun, watch: StreamWatch, known: dict[str, str]) -> None:
     end = run.planned_end()
     text = markdown(watch, is_over=False, until=clock(end) if end else "it is cancelled")
     known["shown"] = digest(text)
-    if known["shown"] != run.memory.recall("shown"):
-        publish(text, watch.name)
+    if known["shown"] != run.memory.recall("shown") and (artifact_id := publish(text, watch.name)):
+        known[ARTIFACT] = artifact_id

@@ -7,10 +7,9 @@ from datetime import UTC, datetime
 
 from prefect_videodb.client import Client, alerts, indexes, streams
 from prefect_videodb.client.models import Alert, RTStreamSceneIndex
-from prefect_videodb.recording.stream import ERROR
 from prefect_videodb.redact import foreign, redact_urls
 from prefect_videodb.tasks.alerts import DISABLED, definition
-from prefect_videodb.tasks.streams import STOPPED
+from prefect_videodb.tasks.streams import ERROR, STOPPED
 from prefect_videodb.watching.models import Part
 from prefect_videodb.watching.wanted import Wanted, one_for_each_index
 

@@ -11,6 +11,8 @@ from prefect_videodb.watching.life import DUE_BY
 from prefect_videodb.watching.models import Trouble, WatchOptions
 from prefect_videodb.watching.wanted import Wanted
 
+# What it remembers of where it is shown.
+ARTIFACT = "artifact"
 # So many of the last troubles are kept: a watch may go on for years.
 _TROUBLES = 20
 

@@ -7,6 +7,7 @@ from prefect.events import emit_event
 
 from prefect_videodb._logging import get_logger
 from prefect_videodb._showing import only_showing
+from prefect_videodb.recording.showing import WATCH
 from prefect_videodb.recording.text import clock, escape, plain
 from prefect_videodb.watching.models import StreamWatch, Trouble, Watch
 
@@ -27,10 +28,11 @@ def digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def publish(text: str, name: str) -> None:
-    """Show the artifact. What only shows must not end a watch: when Prefect is away, the log says so."""
+def publish(text: str, name: str) -> str | None:
+    """Show the artifact, and return its id; None when Prefect is away: what only shows must not end a watch."""
     with only_showing("The watch"):
-        create_markdown_artifact(text, key="stream-watch", description=f"Watch of {escape(name)}")
+        return str(create_markdown_artifact(text, key=WATCH, description=f"Watch of {escape(name)}"))
+    return None
 
 
 def markdown(watch: StreamWatch, *, is_over: bool, until: str) -> str:
