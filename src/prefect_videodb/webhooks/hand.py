@@ -113,8 +113,12 @@ class Hand:
             self._held.pop(held.letter.seq, None)
 
     def rest(self, route: str, times: int) -> None:
-        """Let go of what is in hand of a route, for the longer the more often it came out; it comes again in order."""
-        self._let_go(self.all(route), min(_FIRST_REST_S * 2 ** min(times - 1, 20), _LONGEST_REST_S))
+        """Let go of what is in hand of a route, for the longer the more often it came out; it comes again in order.
+
+        The first time it comes again at once: a single failure costs next to nothing.
+        """
+        rest_s = 0 if times <= 1 else min(_FIRST_REST_S * 2 ** min(times - 2, 20), _LONGEST_REST_S)
+        self._let_go(self.all(route), rest_s)
 
     def _delete(self, receipt: str) -> None:
         try:

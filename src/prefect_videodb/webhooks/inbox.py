@@ -8,7 +8,7 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
@@ -16,7 +16,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from prefect_videodb.errors import ConfigurationError
-from prefect_videodb.webhooks.mail import Away, Backlog, DeadLetter, Letter, Told, Waiting
+from prefect_videodb.webhooks.mail import Away, Backlog, DeadLetter, Letter, Waiting
 from prefect_videodb.webhooks.rules import Rules
 
 _SCHEMA = """
@@ -36,8 +36,9 @@ CREATE TABLE IF NOT EXISTS letters (
     refusals INTEGER NOT NULL DEFAULT 0,
     try_at REAL NOT NULL DEFAULT 0
 );
-CREATE INDEX IF NOT EXISTS waiting ON letters (route, seq) WHERE done_at IS NULL;
-CREATE TABLE IF NOT EXISTS told (seq INTEGER PRIMARY KEY, at REAL NOT NULL, times INTEGER NOT NULL DEFAULT 1);
+DROP INDEX IF EXISTS waiting;
+CREATE INDEX IF NOT EXISTS queued ON letters (route, refusals, seq) WHERE done_at IS NULL;
+CREATE INDEX IF NOT EXISTS rejected ON letters (try_at) WHERE done_at IS NULL AND refusals > 0;
 CREATE TABLE IF NOT EXISTS cooldowns (route TEXT PRIMARY KEY, leader TEXT NOT NULL, began_at REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS dead_letters (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, route TEXT NOT NULL, reason TEXT NOT NULL, body BLOB NOT NULL,
@@ -156,15 +157,31 @@ class Inbox:
 
     # --- out ----------------------------------------------------------------------------------------------------------
 
-    def routes(self) -> list[str]:
-        """Give the routes for which something waits that is to be tried now."""
-        query = "SELECT DISTINCT route FROM letters WHERE done_at IS NULL AND try_at <= ?"
-        return [row["route"] for row in self._read(query, time.time())]
+    def routes(self, among: Collection[str]) -> list[str]:
+        """Return those of these routes for which a new message waits."""
+        query = (
+            "SELECT value AS route FROM json_each(?) WHERE EXISTS "
+            "(SELECT 1 FROM letters WHERE done_at IS NULL AND refusals = 0 AND route = value)"
+        )
+        return [row["route"] for row in self._read(query, json.dumps(list(among)))]
 
     def waiting(self, route: str, most: int) -> list[Waiting]:
-        """Give what waits for a route and is to be tried now, in the order of arrival."""
-        query = "SELECT * FROM letters WHERE done_at IS NULL AND route = ? AND try_at <= ? ORDER BY seq LIMIT ?"
-        return [_waiting(row) for row in self._read(query, route, time.time(), most)]
+        """Return the new messages of a route, in the order of arrival."""
+        query = "SELECT * FROM letters WHERE done_at IS NULL AND refusals = 0 AND route = ? ORDER BY seq LIMIT ?"
+        return [_waiting(row) for row in self._read(query, route, most)]
+
+    def rejected(self, most: int) -> list[Waiting]:
+        """Return rejected messages that are due to be tried again; those due longest come first."""
+        query = "SELECT * FROM letters WHERE done_at IS NULL AND refusals > 0 AND try_at <= ? ORDER BY try_at LIMIT ?"
+        return [_waiting(row) for row in self._read(query, time.time(), most)]
+
+    def unserved(self, served: Collection[str], most: int, after: str = "") -> list[Waiting]:
+        """Return the first new message of each route that is not served, by the route's name, from `after` on."""
+        query = (
+            "SELECT * FROM letters WHERE seq IN (SELECT min(seq) FROM letters WHERE done_at IS NULL AND refusals = 0 "
+            "AND route > ? AND route NOT IN (SELECT value FROM json_each(?)) GROUP BY route LIMIT ?) ORDER BY route"
+        )
+        return [_waiting(row) for row in self._read(query, after, json.dumps(list(served)), most)]
 
     def flow_run_of(self, identity: str) -> str | None:
         """Give the flow run that a letter was made into; None before it was. It is kept as long as its cooldown."""
@@ -180,37 +197,17 @@ class Inbox:
                 "UPDATE letters SET done_at = ?, flow_run_id = ?, trouble = NULL WHERE seq = ?",
                 [(now, flow_run_id, seq) for seq, flow_run_id in seqs],
             )
-            self._db.executemany("INSERT OR IGNORE INTO told (seq, at) VALUES (?, ?)", [(seq, now) for seq, _ in seqs])
 
         return self._soon(mark)
-
-    def told(self, before: float, most: int) -> list[Told]:
-        """Give what Prefect was last told of before a moment (unix seconds), and is not known to have written."""
-        query = "SELECT letters.*, told.times FROM told JOIN letters USING (seq) WHERE told.at < ? ORDER BY seq LIMIT ?"
-        return [Told(_waiting(row), row["flow_run_id"], row["times"]) for row in self._read(query, before, most)]
-
-    def told_again(self, seq: int) -> "Future[None]":
-        """Take note that Prefect was told of a letter once more, just now."""
-        now = time.time()
-
-        def mark() -> None:
-            self._db.execute("UPDATE told SET at = ?, times = times + 1 WHERE seq = ?", (now, seq))
-
-        return self._soon(mark)
-
-    def written(self, seqs: Sequence[int]) -> "Future[None]":
-        """Take note that nothing more is to be told of letters."""
-
-        def remove() -> None:
-            self._db.executemany("DELETE FROM told WHERE seq = ?", [(seq,) for seq in seqs])
-
-        return self._soon(remove)
 
     def in_trouble(self, seq: int, trouble: str) -> "Future[None]":
         """Say of a letter why it still waits."""
 
         def mark() -> None:
-            self._db.execute("UPDATE letters SET trouble = ? WHERE seq = ?", (trouble, seq))
+            # Repeated, it writes nothing.
+            self._db.execute(
+                "UPDATE letters SET trouble = ? WHERE seq = ? AND trouble IS NOT ?", (trouble, seq, trouble)
+            )
 
         return self._soon(mark)
 
@@ -228,9 +225,53 @@ class Inbox:
                 "UPDATE letters SET trouble = ?, refusals = refusals + 1, try_at = ? WHERE seq = ?",
                 (trouble, time.time() + rest_s, seq),
             )
-            heirs = "SELECT identity FROM letters WHERE done_at IS NULL AND leader = ? AND refusals = 0 ORDER BY seq"
-            if leader is None and (heir := self._db.execute(heirs, (identity,)).fetchone()):
-                self._succeed(identity, heir["identity"])
+            if leader is None:
+                self._leave_cooldown(identity)
+
+        return self._soon(mark)
+
+    def _leave_cooldown(self, identity: str) -> None:
+        """Let the next message that is attached to this one begin the run of the cooldown, where there is one."""
+        heirs = "SELECT identity FROM letters WHERE done_at IS NULL AND leader = ? AND refusals = 0 ORDER BY seq"
+        if heir := self._db.execute(heirs, (identity,)).fetchone():
+            self._succeed(identity, heir["identity"])
+
+    def give_up(self, seq: int, reason: str) -> "Future[None]":
+        """Move a message to the dead letters."""
+
+        def move() -> None:
+            row = self._db.execute("SELECT * FROM letters WHERE seq = ? AND done_at IS NULL", (seq,)).fetchone()
+            if row is None:
+                return
+            # What came over the WebSocket has no body: what was read of it can be read again.
+            body = row["body"] or row["told"].encode()
+            self._keep_dead(DeadLetter(row["route"], reason, body, row["received_at"]))
+            self._leave_cooldown(row["identity"])
+            self._delete_waiting(seq=seq)
+
+        return self._soon(move)
+
+    def drop(self, route: str) -> "Future[int]":
+        """Delete all that waits for a route, and return how many messages that were."""
+        return self._soon(lambda: self._delete_waiting(route=route))
+
+    def _delete_waiting(self, *, seq: int | None = None, route: str | None = None) -> int:
+        """Delete messages that are not done, and end the cooldowns whose first message they are."""
+        # Else what comes next would wait for the run of a message that is gone.
+        self._db.execute(
+            "DELETE FROM cooldowns WHERE leader IN "
+            "(SELECT identity FROM letters WHERE done_at IS NULL AND (seq = ? OR route = ?))",
+            (seq, route),
+        )
+        delete = "DELETE FROM letters WHERE done_at IS NULL AND (seq = ? OR route = ?)"
+        return self._db.execute(delete, (seq, route)).rowcount
+
+    def heartbeat(self) -> "Future[None]":
+        """Take note that a dispatcher is at work."""
+        now = json.dumps(time.time())
+
+        def mark() -> None:
+            self._db.execute("INSERT OR REPLACE INTO settings VALUES ('dispatcher_seen_at', ?)", (now,))
 
         return self._soon(mark)
 
@@ -243,7 +284,6 @@ class Inbox:
 
         def remove() -> None:
             self._db.execute("DELETE FROM letters WHERE done_at < ?", (before,))
-            self._db.execute("DELETE FROM told WHERE seq NOT IN (SELECT seq FROM letters)")
 
         return self._soon(remove)
 
@@ -254,7 +294,11 @@ class Inbox:
         troubles = self._read(
             "SELECT DISTINCT trouble FROM letters WHERE done_at IS NULL AND trouble IS NOT NULL LIMIT 9"
         )
-        return Backlog(row["n"], row["oldest"], dead["n"], [str(trouble["trouble"]) for trouble in troubles])
+        seen = self._read("SELECT value FROM settings WHERE key = 'dispatcher_seen_at'")
+        return Backlog(
+            *(row["n"], row["oldest"], dead["n"], [str(trouble["trouble"]) for trouble in troubles]),
+            dispatcher_seen_at=json.loads(seen[0]["value"]) if seen else None,
+        )
 
     def dead_letters(self, most: int = 1000) -> list[tuple[int, DeadLetter]]:
         """Give what was of no known shape, with the numbers by which it is removed."""

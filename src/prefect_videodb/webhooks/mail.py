@@ -5,7 +5,7 @@ they are done. There are two: a file (`inbox`), for one machine, and a queue of 
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -52,22 +52,17 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """A letter of which Prefect took an event, so many times, without saying that it is written."""
-
-    letter: Waiting
-    flow_run_id: str
-    times: int
-
-
-@dataclass(frozen=True, slots=True)
 class Backlog:
-    """How much waits, since when (unix seconds; None when nothing does, or it cannot be told), what is in the way."""
+    """How much waits, since when (unix seconds; None when nothing does, or it cannot be told), what is in the way.
+
+    `dispatcher_seen_at` is the dispatcher's last sign of life, in unix seconds; None where that cannot be told.
+    """
 
     waiting: int
     oldest_at: float | None
     dead_letters: int
     troubles: list[str]
+    dispatcher_seen_at: float | None = None
 
 
 class Away(OSError):
@@ -76,6 +71,10 @@ class Away(OSError):
 
 class TooLong(ValueError):
     """A letter is longer than the mailbox takes. It never fits: sending it again is of no use."""
+
+
+class NotSupported(Exception):
+    """This kind of mailbox cannot do that; the message says what to do instead."""
 
 
 class Mailbox(Protocol):
@@ -95,12 +94,23 @@ class Mailbox(Protocol):
         """
         ...
 
-    def routes(self) -> list[str]:
-        """Give the routes for which something waits that is to be tried now."""
+    def routes(self, among: Collection[str]) -> list[str]:
+        """Return those of these routes for which a new message waits: one that was not rejected."""
         ...
 
     def waiting(self, route: str, most: int) -> list[Waiting]:
-        """Give what waits for a route and is to be tried now, in order. It may be asked for again until it is done."""
+        """Return the new messages of a route, in order. They may be asked for again until they are done."""
+        ...
+
+    def rejected(self, most: int) -> list[Waiting]:
+        """Return rejected messages that are due to be tried again, of any route; those due longest come first.
+
+        A mailbox whose rejected messages become dead letters at once returns none.
+        """
+        ...
+
+    def unserved(self, served: Collection[str], most: int, after: str = "") -> list[Waiting]:
+        """Return the first new message of each route that is not served, by the route's name, from `after` on."""
         ...
 
     def version(self) -> int:
@@ -115,27 +125,28 @@ class Mailbox(Protocol):
         """Take note that letters have their flow runs: they are not given out again."""
         ...
 
-    def told(self, before: float, most: int) -> list[Told]:
-        """Give what Prefect was last told of before a moment (unix seconds), and is not known to have written.
-
-        A mailbox that keeps nothing of what is done gives none.
-        """
-        ...
-
-    def told_again(self, seq: int) -> "Future[None]":
-        """Take note that Prefect was told of a letter once more, just now."""
-        ...
-
-    def written(self, seqs: Sequence[int]) -> "Future[None]":
-        """Take note that nothing more is to be told of letters."""
-        ...
-
     def in_trouble(self, seq: int, trouble: str) -> "Future[None]":
         """Take note of why a letter waits: it is given out again, before all that came after it by the same route."""
         ...
 
     def refused(self, seq: int, trouble: str) -> "Future[None]":
         """Take note that no run can be made of what a letter holds: it is kept, and holds up no other."""
+        ...
+
+    def give_up(self, seq: int, reason: str) -> "Future[None]":
+        """Move a message to the dead letters."""
+        ...
+
+    def drop(self, route: str) -> "Future[int]":
+        """Delete all that waits for a route, and return how many messages that were.
+
+        Raises:
+            NotSupported: the mailbox cannot select by route; the message says what to do instead.
+        """
+        ...
+
+    def heartbeat(self) -> "Future[None]":
+        """Take note that a dispatcher is at work: `backlog` says when that was last."""
         ...
 
     def tidy(self) -> None:

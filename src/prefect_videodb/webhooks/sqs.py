@@ -9,14 +9,14 @@ what comes again later starts nothing, either, is Prefect's doing.
 import logging
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 from uuid import uuid4
 
 from prefect_videodb.webhooks.dead_queue import DeadQueue
 from prefect_videodb.webhooks.hand import Hand
-from prefect_videodb.webhooks.mail import Backlog, DeadLetter, Letter, Told, Waiting
+from prefect_videodb.webhooks.mail import Backlog, DeadLetter, Letter, NotSupported, Waiting
 from prefect_videodb.webhooks.message import body_of, entry_of, read
 from prefect_videodb.webhooks.queues import connect, count, longest_of
 from prefect_videodb.webhooks.rules import Rules
@@ -70,14 +70,27 @@ class SqsInbox:
 
     # --- out ----------------------------------------------------------------------------------------------------------
 
-    def routes(self) -> list[str]:
-        """Give the routes of what is in hand; from the first time on, messages are taken out of the queue."""
+    def routes(self, among: Collection[str]) -> list[str]:
+        """Return the routes of what is in hand; from the first time on, messages are taken out of the queue."""
         self._hand.begin()
-        return list(dict.fromkeys(held.letter.route for held in self._hand.all()))
+        routes = dict.fromkeys(held.letter.route for held in self._hand.all())
+        return [route for route in routes if route in among]
 
     def waiting(self, route: str, most: int) -> list[Waiting]:
         """Give what is in hand for a route, in order, as long as it surely is in no other's."""
         return [held.letter for held in self._hand.sure(route)[:most]]
+
+    def rejected(self, most: int) -> list[Waiting]:  # noqa: ARG002 - as in every mailbox
+        """Return nothing: a rejected message is a dead letter at once."""
+        return []
+
+    def unserved(self, served: Collection[str], most: int, after: str = "") -> list[Waiting]:
+        """Return the first message in hand of each route that is not served, from `after` on."""
+        first: dict[str, Waiting] = {}
+        for held in self._hand.all():
+            if held.letter.route not in served and held.letter.route > after:
+                first.setdefault(held.letter.route, held.letter)
+        return [first[route] for route in sorted(first)][:most]
 
     def flow_run_of(self, identity: str) -> str | None:  # noqa: ARG002 - as in every mailbox
         """Give nothing: letters come without a `leader` here."""
@@ -91,20 +104,6 @@ class SqsInbox:
         """Delete messages whose flow run is there."""
         return self._workers.submit(self._delete, [seq for seq, _ in seqs])
 
-    def told(self, before: float, most: int) -> list[Told]:  # noqa: ARG002 - as in every mailbox
-        """Give nothing: a queue keeps nothing of what is done."""
-        return []
-
-    def told_again(self, seq: int) -> "Future[None]":
-        """Do nothing: nothing was told of before."""
-        return self.written([seq])
-
-    def written(self, seqs: Sequence[int]) -> "Future[None]":  # noqa: ARG002 - as in every mailbox
-        """Do nothing: the same."""
-        nothing: Future[None] = Future()
-        nothing.set_result(None)
-        return nothing
-
     def in_trouble(self, seq: int, trouble: str) -> "Future[None]":
         """Let a letter rest in the queue, and with it all that came after it by the same route."""
         return self._workers.submit(self._rest, seq, trouble)
@@ -112,6 +111,27 @@ class SqsInbox:
     def refused(self, seq: int, trouble: str) -> "Future[None]":
         """Put a letter into the queue of dead letters: there it holds up no other."""
         return self._workers.submit(self._refuse, seq, trouble)
+
+    def give_up(self, seq: int, reason: str) -> "Future[None]":
+        """Do the same."""
+        return self.refused(seq, reason)
+
+    def drop(self, route: str) -> "Future[int]":
+        """Refuse: SQS hands out what comes first, of whatever route.
+
+        Raises:
+            NotSupported: always.
+        """
+        raise NotSupported(
+            f"a queue of SQS cannot be asked for route {route} alone: take the route's tag off its deployment, so that "
+            "what waits becomes dead letters; or purge the whole queue"
+        )
+
+    def heartbeat(self) -> "Future[None]":
+        """Do nothing: a queue has no place to write it down."""
+        done: Future[None] = Future()
+        done.set_result(None)
+        return done
 
     def tidy(self) -> None:
         """Do nothing: SQS forgets by itself."""

@@ -1,7 +1,6 @@
 """What Prefect is told of a letter: the event, the names. What it was told before is read back here, too."""
 
 import re
-from collections.abc import Sequence
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -15,8 +14,6 @@ _ORDINARY = re.compile(r"[^A-Za-z0-9_.-]+")
 _NAMESPACE = UUID("6f1d7c5e-0d0e-4c57-9b1b-5c1f3c3f6a4e")
 _RUN = "prefect.flow-run."
 _FOLLOW_UP = "follow-up"
-# Prefect gives no more events at once.
-MOST_ASKED_FOR = 50
 
 
 def idempotency_key_of(letter: Waiting) -> str:
@@ -52,18 +49,13 @@ def event_of(letter: Waiting, flow_run_id: str) -> Event:
 
 async def run_told_of(prefect: PrefectClient, letter: Waiting) -> str | None:
     """Give the run that the event of a letter names; None where Prefect has no such event (any more)."""
-    related: list[dict[str, Any]] = [one for event in await _events(prefect, [letter]) for one in event["related"]]
-    for one in related:
+    wanted = {"filter": {"id": {"id": [str(_event_id(letter))]}}, "limit": 1}
+    events: list[dict[str, Any]] = (await prefect.request("POST", "/events/filter", json=wanted)).json()["events"]
+    for one in [related for event in events for related in event["related"]]:
         run: str = one.get("prefect.resource.id", "")
         if one.get("prefect.resource.role") == _FOLLOW_UP and run.startswith(_RUN):
             return run.removeprefix(_RUN)
     return None
-
-
-async def which_are_written(prefect: PrefectClient, letters: Sequence[Waiting]) -> set[str]:
-    """Give the identities of the letters whose events Prefect has; of not more than `MOST_ASKED_FOR`."""
-    there = {event["id"] for event in await _events(prefect, letters)}
-    return {letter.identity for letter in letters if str(_event_id(letter)) in there}
 
 
 async def run_made_of(prefect: PrefectClient, letter: Waiting) -> str | None:
@@ -73,12 +65,6 @@ async def run_made_of(prefect: PrefectClient, letter: Waiting) -> str | None:
         limit=1,
     )
     return str(runs[0].id) if runs else None
-
-
-async def _events(prefect: PrefectClient, letters: Sequence[Waiting]) -> list[dict[str, Any]]:
-    wanted = {"filter": {"id": {"id": [str(_event_id(letter)) for letter in letters]}}, "limit": len(letters)}
-    events: list[dict[str, Any]] = (await prefect.request("POST", "/events/filter", json=wanted)).json()["events"]
-    return events
 
 
 def _event_id(letter: Waiting) -> UUID:
