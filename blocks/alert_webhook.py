@@ -57,6 +57,13 @@ class AlertWebhook(Block):
         "videodb-alerts:<route>.",
     )
 
+    check_receiver: bool = Field(
+        default=True,
+        title="Check the receiver",
+        description="Have each watch ask the receiver at its looks whether it is there. Switch it off where workers "
+        "cannot reach the public address, or where a gateway takes the receiver's place.",
+    )
+
     @field_validator("base_url")
     @classmethod
     def _leads_somewhere(cls, url: str) -> str:

@@ -40,6 +40,8 @@ from prefect_videodb.watching.run import WatchRun
 from prefect_videodb.watching.telling import markdown, publish
 from prefect_videodb.watching.wanted import Wanted, index_name
 
+_LONGEST_MESSAGE = 2000
+
 
 def _run_name() -> str:
     given = this_run.parameters
@@ -134,7 +136,7 @@ def watch_stream(
             for watch in watches
         ]
         every = timedelta(minutes=look_every_minutes)
-        run = WatchRun(run_id, server, account, found, wanted, every, options, memory)
+        run = WatchRun(run_id, server, account, found, alerts, wanted, every, options, memory)
         return _watch(run, name, rtstream_id, end_time)
 
 
@@ -229,5 +231,5 @@ def _keep_watching(run: WatchRun, watch: StreamWatch) -> Literal["end time", "st
 
 def _wait(run: WatchRun, watch: StreamWatch, until: datetime) -> None:
     """Leave this execution until the next look, where a worker begins another; else wait here."""
-    message = f"Watching {watch.name}, next look at {clock(until)}"
+    message = ". ".join([f"Watching {watch.name}, next look at {clock(until)}", *watch.amiss])[:_LONGEST_MESSAGE]
     wait_until(until, run.memory, run.id, message, WATCHING, hold_process=run.options.hold_process)

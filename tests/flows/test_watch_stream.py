@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 import pytest
 from prefect.client.orchestration import get_client
+from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelled, Cancelling
 from pydantic import SecretStr
 
@@ -81,12 +82,20 @@ def receiver() -> Iterator[Receiver]:
 
 @pytest.fixture
 def service(account: Account, receiver: Receiver) -> Service:
-    """Save the webhook's block beside the others."""
+    """Save the webhook's block beside the others, and be the worker of the route's deployment."""
     save_webhook(receiver, TOKEN)
+    be_online("meetings")
     return Service(account.base_url)
 
 
+def be_online(pool: str) -> None:
+    """Give a work pool a worker that Prefect takes for alive."""
+    with get_client(sync_client=True) as client, suppress(ObjectNotFound):  # it is deployed in the tests that need it
+        client.send_worker_heartbeat(pool, "tests", heartbeat_interval_seconds=3600)
+
+
 def save_webhook(receiver: Receiver, token: str) -> None:
+    receiver.token = token
     AlertWebhook(base_url=receiver.url.partition("/done")[0], token=SecretStr(token)).save("default", overwrite=True)
 
 
@@ -239,6 +248,42 @@ def test_a_new_token_takes_the_place_of_the_old(
     assert "another-" in urls["enabled"]
     assert "another-" not in urls["disabled"]
     assert TOKEN not in str(run.artifacts()) + run.logs()
+    cancel(run)
+    stop_orphaned_streams("default")
+
+
+def test_broken_way_back_is_told_once_and_when_it_is_over(
+    account: Account, deployed: str, service: Service, receiver: Receiver
+) -> None:
+    """Neither a route that no deployment serves nor a receiver that is away is called in order."""
+    assert account
+    assert deployed
+    assert service
+    receiver.token = "not the token"
+    run = Run.of(DEPLOYMENT, watches=[SAID | {"route": "nobody"}], **PARKING)
+    look_once(run)
+    message = str(run.read().state.message)  # type: ignore[union-attr]
+    for shown in (report(run), run.logs(), message):
+        assert "nobody starts nothing: no deployment carries the tag" in shown.replace("\\", "")
+        assert "does not accept the token of the AlertWebhook block" in shown
+    assert "Nothing was amiss" not in report(run)
+    look_now(run)
+    assert run.logs().count("nobody starts nothing") == 1
+    assert "nobody starts nothing" in str(run.read().state.message)  # type: ignore[union-attr]
+
+    receiver.token = TOKEN
+    with get_client(sync_client=True) as client:
+        flow_id = client.create_flow_from_name("follows-up")
+        deployment = client.create_deployment(
+            flow_id, "nobody-no-more", tags=["videodb-alerts:nobody"], work_pool_name="meetings"
+        )
+        look_now(run)
+        client.delete_deployment(deployment)
+    assert "nobody is in order again" in report(run)
+    assert "The receiver is in order again" in run.logs()
+    assert "Not in order" not in report(run)
+    assert "starts nothing" not in str(run.read().state.message)  # type: ignore[union-attr]
+    assert TOKEN not in run.logs() + str(run.read()) + str(run.artifacts())
     cancel(run)
     stop_orphaned_streams("default")
 

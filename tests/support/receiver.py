@@ -10,11 +10,17 @@ from typing import Any
 
 
 class Receiver(ThreadingHTTPServer):
-    """A webhook's receiver; as many bodies as `refusals` says are refused first."""
+    """A webhook's receiver; as many bodies as `refusals` says are refused first.
+
+    Asked for its health with the header that `token` makes, it answers `health`; with another one, 401.
+    """
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.refusals = 0
+        self.token = ""
+        self.tokens_before: list[str] = []  # one for each request, until it goes by `token`
+        self.health: dict[str, Any] = {"waiting": 0, "troubles": [], "dispatcher": "working"}
         self.bodies: queue.Queue[dict[str, Any]] = queue.Queue()
         self.paths: list[str] = []
 
@@ -39,6 +45,16 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if not refused:
             self.server.bodies.put(json.loads(body))
+
+    def do_GET(self) -> None:
+        assert isinstance(self.server, Receiver)
+        token = self.server.tokens_before.pop(0) if self.server.tokens_before else self.server.token
+        is_known = self.headers.get("authorization") == f"Bearer {token}"
+        body = json.dumps(self.server.health if is_known else {"detail": "unauthorized"}).encode()
+        self.send_response((200 if is_known else 401) if self.path == "/healthz" else 404)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name that its base class gives it
         """Say nothing."""

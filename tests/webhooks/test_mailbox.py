@@ -69,7 +69,7 @@ def waiting(inbox: Mailbox, route: str, count: int) -> list[Waiting]:
     """Wait until so many letters are there."""
 
     def are_there() -> bool:
-        return inbox.routes([route]) and len(inbox.waiting(route, count)) == count
+        return bool(inbox.routes([route])) and len(inbox.waiting(route, count)) == count
 
     wait_for(f"{count} letters", are_there)
     return inbox.waiting(route, count)

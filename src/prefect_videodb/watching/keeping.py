@@ -3,7 +3,12 @@
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from urllib.parse import urlsplit
 
+import httpx
+from prefect.exceptions import PrefectException
+
+from prefect_videodb._asking import asking_once
 from prefect_videodb._clock import counting_down
 from prefect_videodb._logging import get_logger
 from prefect_videodb.errors import VideoDBError
@@ -16,12 +21,17 @@ from prefect_videodb.watching.models import Part, StreamWatch, Trouble
 from prefect_videodb.watching.run import WatchRun, kept
 from prefect_videodb.watching.setting_up import disable_outdated, ensure_events, ensure_indexes_and_alerts
 from prefect_videodb.watching.telling import digest, markdown, publish, tell
+from prefect_videodb.watching.way_back import check_receiver, check_routes
 
 # A source that is away is connected anew less and less often, 16 times as rarely in the end.
 _MOST_DOUBLINGS = 4
 # A batch that is not described yet is no silence.
 _BATCHES_OF_SILENCE = 3
 _LONGEST_TEXT = 500
+_WAY_BACK = frozenset({Part.ROUTE, Part.RECEIVER})
+_LATER = "asked again at the next look"
+# The service on the internet; another address is that of a server of one's own.
+_VIDEODB = "api.videodb.io"
 
 
 def look_after(run: WatchRun, watch: StreamWatch) -> bool:
@@ -42,7 +52,8 @@ def look_after(run: WatchRun, watch: StreamWatch) -> bool:
             seen = look(client, watch.rtstream_id, run.wanted, event_ids)
     except VideoDBError as error:
         unasked = Found(Part.SERVICE, "cannot be asked")
-        _note(run, watch, [_Outcome(unasked, f"asked again later: {error}", is_right=False)], now)
+        outcome = _Outcome(unasked, f"asked again later: {error}", is_right=False)
+        _note(run, watch, [outcome, *_look_at_way_back(run)], now)
         return True
     if watch.adopted and seen.stream_status == STOPPED:
         get_logger().info("Stream %s was stopped: the watch is over", watch.rtstream_id)
@@ -50,7 +61,7 @@ def look_after(run: WatchRun, watch: StreamWatch) -> bool:
     _note_life(run, seen, now)
     if silence := _silence(run, seen, now):
         seen.found.append(silence)
-    _note(run, watch, _put_right(run, watch, seen, event_ids, now), now)
+    _note(run, watch, [*_put_right(run, watch, seen, event_ids, now), *_look_at_way_back(run)], now)
     return True
 
 
@@ -62,6 +73,11 @@ class _Outcome:
     done: str
     is_right: bool
 
+    @property
+    def told(self) -> str:
+        """What is wrong and what is done about it, in a line."""
+        return f"The {self.found.part.value} {self.found.text}: {self.done}"[:_LONGEST_TEXT]
+
 
 def _set_up(run: WatchRun, watch: StreamWatch) -> dict[str, str]:
     if not watch.adopted:
@@ -71,6 +87,26 @@ def _set_up(run: WatchRun, watch: StreamWatch) -> dict[str, str]:
     run.memory.remember(events=json.dumps(event_ids), quiet_since=datetime.now(UTC).isoformat())
     get_logger().info("Watching stream %s; events: %d", watch.rtstream_id, len(event_ids))
     return event_ids
+
+
+# --- the way back -----------------------------------------------------------------------------------------------------
+
+
+def _look_at_way_back(run: WatchRun) -> list[_Outcome]:
+    """Look whether an alert would find its way back. Only people can put that right."""
+    routes = list(dict.fromkeys(one.watch.route for one in run.wanted))
+    found: list[Found] = []
+    try:
+        with asking_once():
+            found = check_routes(run.memory.prefect, run.webhook.rules(), routes)
+    except (httpx.HTTPError, PrefectException) as error:
+        found = [Found(Part.ROUTE, f"is not known: Prefect cannot be asked ({type(error).__name__})", advice=_LATER)]
+    broken = {one.subject for one in found}
+    is_public = urlsplit(run.account.base_url).hostname == _VIDEODB
+    for one in check_receiver(run.webhook, routes, is_public=is_public):
+        if one.part is not Part.ROUTE or one.subject not in broken:  # what Prefect says of a route is newer
+            found.append(one)
+    return [_Outcome(one, one.advice, is_right=False) for one in found]
 
 
 # --- silence ----------------------------------------------------------------------------------------------------------
@@ -124,7 +160,7 @@ def _put_right(
             _Outcome(found, f"could not be put right, tried again later: {error}", is_right=False)
             for found in seen.found
         ]
-    if Part.SOURCE not in run.standing | {found.part for found in seen.found}:
+    if Part.SOURCE.value not in run.standing | {found.key for found in seen.found}:
         run.memory.remember(quiet_since=now.isoformat())  # what was put right needs a while to show something
     return [_Outcome(found, _DONE[found.part], is_right=found.part is not Part.SOURCE) for found in seen.found]
 
@@ -155,23 +191,37 @@ def _connect_anew(run: WatchRun, watch: StreamWatch, seen: Look, now: datetime) 
 def _note(run: WatchRun, watch: StreamWatch, outcomes: list[_Outcome], now: datetime) -> None:
     """Tell what is new, once; and remember how it was."""
     before = run.standing
-    found = {outcome.found.part for outcome in outcomes}
-    still = {outcome.found.part for outcome in outcomes if not outcome.is_right}
-    news = [_trouble(run, now, o.found, o.done) for o in outcomes if o.is_right or o.found.part not in before]
-    if Part.SERVICE in still:
-        still |= before  # how the rest is cannot be known
-    if found & {Part.STREAM, Part.INDEX}:
-        still |= before & {Part.SOURCE}  # it cannot be seen: whether it is back is not known
+    found = {outcome.found.key for outcome in outcomes}
+    still = {outcome.found.key for outcome in outcomes if not outcome.is_right}
+    news = [_trouble(run, now, o.found, o.done) for o in outcomes if o.is_right or o.found.key not in before]
+    if Part.SERVICE.value in still:  # how the rest is cannot be known, but for the way back
+        still |= {key for key in before if _part(key) not in _WAY_BACK}
+    if Part.ROUTE.value in still:  # Prefect could not be asked
+        still |= {key for key in before if _part(key) is Part.ROUTE}
+    if found & {Part.STREAM.value, Part.INDEX.value}:
+        still |= before & {Part.SOURCE.value}  # it cannot be seen: whether it is back is not known
     over = before - still - found
-    news += [_trouble(run, now, Found(part, "is in order again"), "") for part in sorted(over)]
+    news += [_trouble(run, now, _in_order(key), "") for key in sorted(over)]
     for trouble in news:
         tell(trouble, rtstream_id=watch.rtstream_id, name=watch.name, flow_run_id=run.id)
     watch.troubles = [*watch.troubles, *news]
+    watch.amiss = [o.told for o in outcomes if not o.is_right]
     known = {"troubles": kept(watch.troubles), "standing": " ".join(sorted(still))}
     if not outcomes:
-        known |= {"in_order_at": now.isoformat(), "crashes": "0"}  # what killed it is over
+        known |= {"in_order_at": now.isoformat()}
+    if not {_part(key) for key in found} - _WAY_BACK:
+        known |= {"crashes": "0"}  # what killed it is over
     _show(run, watch, known)
     run.memory.remember(**known)
+
+
+def _part(key: str) -> Part:
+    return Part(key.partition(":")[0])
+
+
+def _in_order(key: str) -> Found:
+    subject = key.partition(":")[2]
+    return Found(_part(key), f"{subject} is in order again".strip(), subject)
 
 
 def _trouble(run: WatchRun, now: datetime, found: Found, done: str) -> Trouble:

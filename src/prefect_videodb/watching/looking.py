@@ -21,10 +21,24 @@ _VISUALS = "time"
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Something that is not as it should be."""
+    """Something that is not as it should be.
+
+    Attributes:
+        part: what it is about.
+        text: what is wrong with it.
+        subject: which one of several, where the watch may have several: the route.
+        advice: what somebody is to do, where the watch itself can do nothing.
+    """
 
     part: Part
     text: str
+    subject: str = ""
+    advice: str = ""
+
+    @property
+    def key(self) -> str:
+        """What is the same of it at each look."""
+        return f"{self.part.value}:{self.subject}" if self.subject else self.part.value
 
 
 @dataclass(slots=True)

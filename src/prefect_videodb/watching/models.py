@@ -93,6 +93,8 @@ class Part(StrEnum):
     STREAM = "stream"
     INDEX = "index"
     ALERT = "alert"
+    ROUTE = "route"
+    RECEIVER = "receiver"
 
 
 class Trouble(BaseModel):
@@ -120,3 +122,6 @@ class StreamWatch(BaseModel):
     )
     watches: list[Watch]
     troubles: list[Trouble] = Field(default=[], description="The last ones, in the order in which they were noticed.")
+    amiss: list[str] = Field(
+        default=[], description="What was not in order at the last look, and what is to be done about it."
+    )

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from prefect_videodb.blocks import RTStreamSource, VideoDBCredentials
+from prefect_videodb.blocks import AlertWebhook, RTStreamSource, VideoDBCredentials
 from prefect_videodb.recording.memory import Memory
 from prefect_videodb.watching.life import DUE_BY
-from prefect_videodb.watching.models import Part, Trouble, WatchOptions
+from prefect_videodb.watching.models import Trouble, WatchOptions
 from prefect_videodb.watching.wanted import Wanted
 
 # So many of the last troubles are kept: a watch may go on for years.
@@ -23,6 +23,7 @@ class WatchRun:
     server: str | None
     account: VideoDBCredentials
     source: RTStreamSource | None
+    webhook: AlertWebhook
     wanted: Sequence[Wanted]
     every: timedelta
     options: WatchOptions
@@ -60,9 +61,9 @@ class WatchRun:
         return [Trouble.model_validate(known) for known in json.loads(self.memory.recall("troubles") or "[]")]
 
     @property
-    def standing(self) -> set[Part]:
-        """What was amiss at the last look and could not be put right."""
-        return {Part(part) for part in (self.memory.recall("standing") or "").split()}
+    def standing(self) -> set[str]:
+        """What was amiss at the last look and could not be put right: the keys of what was found."""
+        return set((self.memory.recall("standing") or "").split())
 
 
 def kept(troubles: Sequence[Trouble]) -> str:

@@ -41,7 +41,13 @@ def markdown(watch: StreamWatch, *, is_over: bool, until: str) -> str:
     else:
         time = f"Watched since {clock(watch.start)}, until {until}. Cancel the run to end it."
     lines = [f"# {escape(watch.name)}", "", time, "", f"{stream}.", "", *_watches(watch.watches), ""]
-    return "\n".join([*lines, *_troubles(watch.troubles)])
+    return "\n".join([*lines, *_amiss(watch.amiss, is_over=is_over), *_troubles(watch.troubles)])
+
+
+def _amiss(amiss: list[str], *, is_over: bool) -> list[str]:
+    if not amiss:
+        return []
+    return [f"## Not in order {'at the end' if is_over else 'now'}", "", *(f"- {escape(one)}" for one in amiss), ""]
 
 
 def _watches(watches: list[Watch]) -> list[str]:

@@ -297,7 +297,7 @@ class Inbox:
         seen = self._read("SELECT value FROM settings WHERE key = 'dispatcher_seen_at'")
         return Backlog(
             *(row["n"], row["oldest"], dead["n"], [str(trouble["trouble"]) for trouble in troubles]),
-            dispatcher_seen_at=json.loads(seen[0]["value"]) if seen else None,
+            dispatcher_seen_at=json.loads(seen[0]["value"]) if seen else 0.0,
         )
 
     def dead_letters(self, most: int = 1000) -> list[tuple[int, DeadLetter]]:

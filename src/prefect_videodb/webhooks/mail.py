@@ -55,7 +55,8 @@ class Waiting:
 class Backlog:
     """How much waits, since when (unix seconds; None when nothing does, or it cannot be told), what is in the way.
 
-    `dispatcher_seen_at` is the dispatcher's last sign of life, in unix seconds; None where that cannot be told.
+    `dispatcher_seen_at` is the last sign of life of a dispatcher, in unix seconds: 0 where there was none, None where
+    the mailbox cannot tell.
     """
 
     waiting: int

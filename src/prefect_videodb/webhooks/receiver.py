@@ -19,7 +19,7 @@ from prefect_videodb.redact import BLOT
 from prefect_videodb.webhooks.alert import Alert, identity
 from prefect_videodb.webhooks.decode import LifecycleEvent, Malformed, Unknown, decode
 from prefect_videodb.webhooks.lifecycle import identity_of_stage
-from prefect_videodb.webhooks.mail import Away, DeadLetter, Letter, Mailbox, TooLong
+from prefect_videodb.webhooks.mail import Away, Backlog, DeadLetter, Letter, Mailbox, TooLong
 from prefect_videodb.webhooks.rules import Rules
 from prefect_videodb.webhooks.waking import Waker
 
@@ -45,6 +45,8 @@ _MOST_BUCKETS = 1000
 # What Prefect does not take as it is in a parameter: its server fills in templates and variables, or looks for a block.
 _MEANT_FOR_PREFECT = re.compile(r"(__prefect_kind|\$ref)_*")
 _LATER = {"retry-after": "5"}
+# It gives a sign of life every ten seconds.
+_DISPATCHER_AWAY_S = 60.0
 logger = logging.getLogger(__name__)
 
 
@@ -104,7 +106,7 @@ class Receiver:
             return
         try:
             if (asked := _HEALTH.fullmatch(path)) and scope["method"] in {"GET", "HEAD"}:
-                await _answer(send, 200, await self._health(asked["token"]))
+                await _answer(send, 200, await self._health(asked["token"] or _bearer(scope)))
                 return
             letter = await self._read(scope, receive, path)
             is_new = await self._keep(letter)
@@ -131,7 +133,7 @@ class Receiver:
         # Null where something waits and the inbox cannot tell since when.
         oldest_s = told_s if backlog.waiting else 0.0
         told = {"waiting": backlog.waiting, "oldest_waits_s": oldest_s, "dead_letters": backlog.dead_letters}
-        return told if token is None else told | {"troubles": backlog.troubles}
+        return told if token is None else told | {"troubles": backlog.troubles, "dispatcher": _dispatcher(backlog)}
 
     async def _read(self, scope: Scope, receive: Receive, path: str) -> Letter | DeadLetter:
         rules = self._rules()
@@ -246,6 +248,22 @@ def _blot(scope: Scope) -> None:
     if path != scope["path"]:
         scope["path"] = path
         scope["raw_path"] = quote(path).encode()
+
+
+def _bearer(scope: Scope) -> str | None:
+    """Return the token of a header: no access log shows that."""
+    for name, value in scope["headers"]:
+        kind, _, token = value.decode("latin-1").partition(" ")
+        if name.lower() == b"authorization" and kind.lower() == "bearer":
+            return str(token.strip())
+    return None
+
+
+def _dispatcher(backlog: Backlog) -> str:
+    """Return whether a dispatcher is at work on what is kept here, where the inbox can tell."""
+    if backlog.dispatcher_seen_at is None:
+        return "unknown"
+    return "away" if time.time() - backlog.dispatcher_seen_at > _DISPATCHER_AWAY_S else "working"
 
 
 class _Gone(Exception):
