@@ -199,6 +199,34 @@ def test_a_dead_letter_that_is_gone_is_not_given_back(inbox: Mailbox) -> None:
     assert identities(waiting(inbox, "door", 1)) == ["b"]
 
 
+def test_drop_route_by_command(place: Place, inbox: Mailbox) -> None:
+    inbox.put(letter("a", "door")).result()
+    inbox.put(letter("b", "window")).result()
+    dropped = run_letters(*place.options, "--drop-route", "door")
+    if "--dead-letters" in place.options:  # SQS hands out what comes first, of whatever route
+        assert dropped.returncode == 1
+        assert "cannot be asked for route door alone" in dropped.stderr
+        return
+    assert dropped.returncode == 0
+    assert "1 that waited for route 'door' are deleted" in dropped.stdout
+    assert inbox.routes(["door", "window"]) == ["window"]
+
+
+def test_rejected_and_given_up_messages_hold_up_nothing(inbox: Mailbox) -> None:
+    for number in range(3):
+        inbox.put(letter(str(number), "door")).result()
+    inbox.put(letter("stray", "nobody")).result()
+    first = waiting(inbox, "door", 3)[0]
+    inbox.refused(first.seq, "does not fit").result()
+    wait_for("it is seen", lambda: inbox.unserved(["door"], 9))
+    [stray] = inbox.unserved(["door"], 9)
+    assert stray.identity == "stray"
+    inbox.give_up(stray.seq, "no deployment").result()
+    assert inbox.unserved(["door"], 9) == []
+    assert identities(waiting(inbox, "door", 2)) == ["1", "2"]
+    assert "no deployment" in {dead.reason for _, dead in inbox.dead_letters()}
+
+
 def test_an_inbox_that_is_not_there_is_named() -> None:
     assert "no inbox" in run_letters("--inbox", "none.sqlite").stderr
     assert "--dead-letters" in run_letters("--inbox", "https://sqs.example/1/none.fifo").stderr

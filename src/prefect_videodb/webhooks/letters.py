@@ -7,7 +7,7 @@ from pathlib import Path
 
 from prefect_videodb.errors import ConfigurationError
 from prefect_videodb.webhooks.decode import Malformed, Unknown, decode
-from prefect_videodb.webhooks.mail import Away, DeadLetter, Mailbox, TooLong
+from prefect_videodb.webhooks.mail import Away, DeadLetter, Mailbox, NotSupported, TooLong
 from prefect_videodb.webhooks.opening import is_queue, open_inbox
 from prefect_videodb.webhooks.receiver import ROUTE, kept
 from prefect_videodb.webhooks.rules import Rules
@@ -27,6 +27,8 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 1
     try:
+        if options.drop_route:
+            return _drop(inbox, options.drop_route)
         if options.retry:
             return _give_back(inbox, options.retry)
         return _remove(inbox, options.remove) if options.remove else _show(inbox)
@@ -47,6 +49,16 @@ def _show(inbox: Mailbox) -> int:
         # Whoever sent it is not trusted with the terminal.
         body = letter.body[:_LONGEST].decode("utf-8", "replace")
         print(f"  {number}  {_clock(letter.received_at)}  route {letter.route}: {letter.reason}\n     {body!r}")
+    return 0
+
+
+def _drop(inbox: Mailbox, route: str) -> int:
+    try:
+        count = inbox.drop(route).result()
+    except NotSupported as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(f"{count} that waited for route {route!r} are deleted")
     return 0
 
 
@@ -105,6 +117,9 @@ def _options() -> argparse.Namespace:
         help="read these dead letters again, and give back to the inbox what can be read",
     )
     chosen.add_argument("--remove", type=int, nargs="+", metavar="NUMBER", help="remove these dead letters")
+    chosen.add_argument(
+        "--drop-route", metavar="ROUTE", help="delete all that waits for a route; its dead letters stay"
+    )
     return parser.parse_args()
 
 
