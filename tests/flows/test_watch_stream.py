@@ -275,7 +275,11 @@ def test_broken_way_back_is_told_once_and_when_it_is_over(
     with get_client(sync_client=True) as client:
         flow_id = client.create_flow_from_name("follows-up")
         deployment = client.create_deployment(
-            flow_id, "nobody-no-more", tags=["videodb-alerts:nobody"], work_pool_name="meetings"
+            flow_id,
+            "nobody-no-more",
+            tags=["videodb-alerts:nobody"],
+            work_pool_name="meetings",
+            parameter_openapi_schema={"type": "object", "properties": {"alert": {"type": "object"}}},
         )
         look_now(run)
         client.delete_deployment(deployment)

@@ -18,6 +18,7 @@ from tests.support.receiver import Receiver, running_receiver
 
 TOKEN = "token-0123456789-0123456789"
 OLD = "older-0123456789-0123456789"
+TAKES_ALERT = {"type": "object", "properties": {"alert": {"type": "object"}}}
 RULES = Rules(token_digests=[], routes={"named": AlertRoute(deployment="follow/served")})
 
 
@@ -30,7 +31,9 @@ def prefect(prefect_api: str) -> Iterator[SyncPrefectClient]:
         client.send_worker_heartbeat("way-back", "tests", heartbeat_interval_seconds=3600)
         flow_id = client.create_flow_from_name("follow")
         made = [
-            client.create_deployment(flow_id, name, tags=tags, work_pool_name="way-back", paused=True)
+            client.create_deployment(
+                flow_id, name, tags=tags, work_pool_name="way-back", paused=True, parameter_openapi_schema=TAKES_ALERT
+            )
             for name, tags in (
                 ("served", ["videodb-alerts:served", "videodb-alerts:twice"]),
                 ("another", ["videodb-alerts:twice"]),
@@ -83,11 +86,26 @@ def test_paused_work_queue_is_found(prefect: SyncPrefectClient) -> None:
     assert "whose work queue 'default' is paused" in texts(check_routes(prefect, RULES, ["served"]))
 
 
+def test_flow_without_the_parameter_is_found(prefect: SyncPrefectClient) -> None:
+    flow_id = prefect.create_flow_from_name("follow")
+    schema = {"type": "object", "properties": {"message": {"type": "string"}}}
+    deployment = prefect.create_deployment(
+        flow_id, "deaf", tags=["videodb-alerts:deaf"], work_pool_name="way-back", parameter_openapi_schema=schema
+    )
+    found = check_routes(prefect, RULES, ["deaf"])
+    prefect.delete_deployment(deployment)
+    assert "starts 'deaf', whose flow takes no parameter `alert`" in texts(found)
+
+
 def test_work_pool_without_a_worker_is_found(prefect: SyncPrefectClient) -> None:
     prefect.create_work_pool(WorkPoolCreate(name="way-back-alone", type="process"))
     flow_id = prefect.create_flow_from_name("follow")
     deployment = prefect.create_deployment(
-        flow_id, "alone", tags=["videodb-alerts:alone"], work_pool_name="way-back-alone"
+        flow_id,
+        "alone",
+        tags=["videodb-alerts:alone"],
+        work_pool_name="way-back-alone",
+        parameter_openapi_schema=TAKES_ALERT,
     )
     found = check_routes(prefect, RULES, ["alone"])
     prefect.delete_deployment(deployment)

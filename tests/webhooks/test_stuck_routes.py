@@ -1,13 +1,21 @@
 """Back-off, invented routes, rejected messages: what is stuck holds up nothing else. A real proxy counts requests."""
 
+import asyncio
 import sqlite3
+import threading
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
+from contextvars import copy_context
 from pathlib import Path
 
 import pytest
 from prefect.client.orchestration import get_client
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
+from prefect_videodb.webhooks.dispatch import Dispatcher
+from prefect_videodb.webhooks.inbox import Inbox
+from prefect_videodb.webhooks.mail import Letter
+from prefect_videodb.webhooks.rules import AlertRoute, Rules
 from tests.support.faulty_proxy import FaultyProxy, Rule
 from tests.support.prefect_server import runs_of
 from tests.support.processes import wait_for
@@ -119,3 +127,67 @@ def test_rejected_message_becomes_dead_letter(service: Service, picky: str, tmp_
     wait_for("it is given up", lambda: service.health()["dead_letters"] == 1)
     assert service.health()["waiting"] == 0
     assert runs_of(picky) == []
+
+
+@pytest.fixture
+def inbox(tmp_path: Path) -> Iterator[Inbox]:
+    with closing(Inbox(tmp_path / "dispatched.sqlite")) as opened:
+        yield opened
+
+
+@contextmanager
+def dispatching(inbox: Inbox) -> Iterator[None]:
+    """Dispatch in this process, without any grace."""
+    rules = Rules(token_digests=[], routes={"described": AlertRoute()})
+    loop = asyncio.new_event_loop()
+    ended = asyncio.Event()
+    dispatcher = Dispatcher(inbox, lambda: rules, unserved_grace_s=0.0)
+    context = copy_context()  # Prefect's settings of this test
+    thread = threading.Thread(target=lambda: context.run(loop.run_until_complete, dispatcher.run(ended)))
+    thread.start()
+    try:
+        yield
+    finally:
+        loop.call_soon_threadsafe(ended.set)
+        thread.join()
+        loop.close()
+
+
+def test_unserved_route_becomes_dead_letter(inbox: Inbox, deployed: str) -> None:
+    """But not one that the block describes, or that several deployments serve: somebody set that up."""
+    with get_client(sync_client=True) as client:
+        flow_id = client.create_flow(take_alert)
+        made = [client.create_deployment(flow_id, name, tags=["videodb-alerts:twice"]) for name in ("one", "two")]
+    for route in ("invented", "described", "twice", "door"):
+        inbox.put(Letter(f"{route}-{deployed}", route, "alert", {"label": route}, b"{}")).result()
+    with dispatching(inbox):
+        wait_for("two wait", lambda: inbox.backlog().dead_letters and inbox.backlog().waiting == 2)
+    with get_client(sync_client=True) as client:
+        for deployment in made:
+            client.delete_deployment(deployment)
+    [(_, dead)] = inbox.dead_letters()
+    assert (dead.route, dead.body) == ("invented", b"{}")
+    assert "no deployment carries the tag 'videodb-alerts:invented'" in dead.reason
+    assert "then retry this one" in dead.reason
+    assert sorted(one.route for one in inbox.unserved([], 9)) == ["described", "twice"]
+    assert len(runs_of(deployed)) == 1
+
+
+def test_nothing_is_given_up_while_prefect_is_away(
+    inbox: Inbox, prefect_api: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert prefect_api
+    inbox.put(Letter("a", "invented", "alert", {"label": "a"}, b"{}")).result()
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
+        monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+        with dispatching(inbox):
+            wait_for("it is noted", lambda: "Prefect cannot be reached" in str(inbox.backlog().troubles))
+    assert (inbox.backlog().waiting, inbox.backlog().dead_letters) == (1, 0)
+
+
+def test_hanging_events_hold_up_no_run(service: Service, proxy: FaultyProxy, deployed: str) -> None:
+    proxy.rules.append(Rule("POST", r"/api/events \[", "hang after", times=1, hang_s=60))
+    for number in range(2):
+        assert service.post(firing(number)).is_success
+    wait_for_runs(deployed, 2, timeout_s=45)
+    wait_for("nothing waits", lambda: service.health()["waiting"] == 0, 45)

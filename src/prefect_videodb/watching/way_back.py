@@ -83,6 +83,10 @@ def _named(prefect: SyncPrefectClient, rule: AlertRoute) -> Deployment | None:
 def _check_deployment(prefect: SyncPrefectClient, route: str, deployment: Deployment) -> Iterator[Found]:
     """Return what keeps the runs of a deployment from being executed. A paused schedule does not."""
     starts = f"{route} starts {deployment['name']!r}"
+    parameters = (deployment.get("parameter_openapi_schema") or {}).get("properties")
+    if parameters is not None and "alert" not in parameters:
+        yield Found(Part.ROUTE, f"{starts}, whose flow takes no parameter `alert`", route, "add it to the flow")
+        return
     name = deployment.get("work_pool_name")
     if name is None:
         if deployment.get("status") == "NOT_READY":

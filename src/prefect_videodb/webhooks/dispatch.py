@@ -70,6 +70,7 @@ _LIMITS = httpx.Limits(
 )
 # A route that worked gives its slot back when Prefect takes longer: it is tried again in a slot of those that failed.
 _SLOT_TIMEOUT_S = 10.0
+_EVENT_TIMEOUT_S = 5.0
 _MOST_NAMED = 10
 _MOST_WARNED = 10_000
 logger = logging.getLogger(__name__)
@@ -133,6 +134,8 @@ class Dispatcher:
         # What Prefect answered last; since when it answered without a gap, in unix seconds.
         self._served: ServedRoutes | None = None
         self._listed_since: float | None = None
+        # What was made of these rules and that list.
+        self._known: tuple[ServedRoutes, Rules, set[str]] | None = None
         self._list_now = asyncio.Event()
         self._warned: set[str] = set()
         self._connect_pause_s = FIRST_PAUSE_S
@@ -168,11 +171,10 @@ class Dispatcher:
             while not ended.is_set():
                 # Read before the routes are: what is written in between must not go unseen.
                 seen = await asyncio.to_thread(self._inbox.version)
-                for route in await asyncio.to_thread(self._inbox.routes, self._startable()):
-                    if route not in self._routes:
-                        task = asyncio.create_task(self._dispatch(prefect, route, ended))
-                        task.add_done_callback(lambda _: self._wake.set())
-                        self._routes[route] = task
+                for route in await asyncio.to_thread(self._inbox.routes, self._startable() - self._routes.keys()):
+                    task = asyncio.create_task(self._dispatch(prefect, route, ended))
+                    task.add_done_callback(lambda _: self._wake.set())
+                    self._routes[route] = task
                 await self._pause(ended, seen)
                 self._collect()
                 for other in others:
@@ -190,7 +192,12 @@ class Dispatcher:
             self._routes.clear()
 
     def _startable(self) -> set[str]:
-        return self._served.startable(self._rules()) if self._served else set()
+        served, rules = self._served, self._rules()
+        if served is None:
+            return set()
+        if self._known is None or self._known[0] is not served or self._known[1] is not rules:
+            self._known = served, rules, served.startable(rules)
+        return self._known[2]
 
     def _collect(self) -> None:
         """Take note of the routes for which nothing waits any more; what nobody foresaw ends the dispatcher, loudly."""
@@ -261,12 +268,14 @@ class Dispatcher:
         """Note what waits for a route that nobody serves; give up what waited too long."""
         after = ""
         while not ended.is_set():
+            rest_s = _UNSERVED_EVERY_S
             if self._served is not None:
                 try:
                     after = await self._look_at_some(self._served, after)
                 except Away as error:
-                    logger.warning("What waits for routes without a deployment cannot be read (%s)", error)
-            await _wait(ended, _UNSERVED_EVERY_S)
+                    rest_s = _LONGEST_PAUSE_S
+                    logger.warning("What waits for routes without a deployment stays as it is: %s", _told(error))
+            await _wait(ended, rest_s)
 
     async def _look_at_some(self, served: ServedRoutes, after: str) -> str:
         letters = await asyncio.to_thread(self._inbox.unserved, self._startable(), _MAX_UNSERVED_ROUTES, after)
@@ -382,7 +391,11 @@ class Dispatcher:
                 await asyncio.wrap_future(self._inbox.refused(letter.seq, trouble))
                 return
             logger.warning("%s; after %g days it is given up: a dead letter", trouble, REJECTED_GRACE_S / 86_400)
-            await asyncio.wrap_future(self._inbox.give_up(letter.seq, trouble))
+            try:
+                await asyncio.wrap_future(self._inbox.give_up(letter.seq, trouble))
+            except Away:  # there may be too many of them: the others are to come to their turn
+                await asyncio.wrap_future(self._inbox.refused(letter.seq, trouble))
+                raise
 
     # --- runs ---------------------------------------------------------------------------------------------------------
 
@@ -456,8 +469,9 @@ class Dispatcher:
         """
         try:
             event = event_of(letter, flow_run_id).model_dump(mode="json")
-            # Not `emit_event`: it hands the event to a thread, and a kill there loses it.
-            await prefect.request("POST", "/events", json=[event])
+            async with asyncio.timeout(_EVENT_TIMEOUT_S):
+                # Not `emit_event`: it hands the event to a thread, and a kill there loses it.
+                await prefect.request("POST", "/events", json=[event])
         except httpx.ConnectError:
             raise
         except Exception as error:  # noqa: BLE001 - its run is there, and no other letter may take its place
@@ -527,6 +541,8 @@ def _told(error: Exception) -> str:
     if isinstance(error, httpx.HTTPStatusError):
         fits = " (does the flow take this parameter?)" if _does_not_fit(error) else ""
         return f"Prefect answered {error.response.status_code}{fits}"
+    if isinstance(error, ObjectNotFound):
+        return "its deployment was deleted"
     if isinstance(error, Away):
         return f"the inbox cannot be reached ({error})"
     if isinstance(error, _AWAY):
