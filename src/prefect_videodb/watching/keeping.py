@@ -75,8 +75,9 @@ class _Outcome:
 
     @property
     def told(self) -> str:
-        """What is wrong and what is done about it, in a line."""
-        return f"The {self.found.part.value} {self.found.text}: {self.done}"[:_LONGEST_TEXT]
+        """What is wrong and what somebody is to do, in a line that is the same at each look."""
+        advice = f": {self.found.advice}" if self.found.advice else ""
+        return f"The {self.found.part.value} {self.found.text}{advice}"[:_LONGEST_TEXT]
 
 
 def _set_up(run: WatchRun, watch: StreamWatch) -> dict[str, str]:
