@@ -183,6 +183,7 @@ def save_webhook() -> AlertWebhook:
             "quiet": AlertRoute(cooldown_s=3600),
             "picky-quiet": AlertRoute(cooldown_s=3600),
             "slow": AlertRoute(per_minute=2),
+            "slow-too": AlertRoute(per_minute=2),
         },
     )
     block.save("default", overwrite=True)
