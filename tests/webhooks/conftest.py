@@ -145,12 +145,14 @@ def running_service(
     webhook: str = "default",
     only: str = "",
     shares_port: bool = False,
+    host: str = "",
     is_bare: bool = False,
 ) -> Iterator[Any]:
     """Run the service; gives it, or its process alone where it does not listen. A bare one lacks the extra."""
     command = ["--webhook", webhook]
     command += inbox.options() if isinstance(inbox, Queues) else ["--inbox", str(inbox)]
     command += ["--port", str(port)] + (["--only", only] if only else []) + (["--share-port"] if shares_port else [])
+    command += ["--host", host] if host else []
     log.write_bytes(b"")
     with stopped(
         spawn("tests.support.bare_webhooks", *command, log=log)
@@ -181,6 +183,7 @@ def save_webhook() -> AlertWebhook:
             "quiet": AlertRoute(cooldown_s=3600),
             "picky-quiet": AlertRoute(cooldown_s=3600),
             "slow": AlertRoute(per_minute=2),
+            "slow-too": AlertRoute(per_minute=2),
         },
     )
     block.save("default", overwrite=True)

@@ -1,17 +1,31 @@
 """What is read out of what is posted, and what makes two alerts one."""
 
+import gzip
 import json
+import time
+import tracemalloc
+import zlib
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prefect_videodb.client.models.frames import AlertFrame, read_frame
 from prefect_videodb.webhooks.alert import Alert, identity
-from prefect_videodb.webhooks.decode import LifecycleEvent, Malformed, Unknown, decode, of_frame
+from prefect_videodb.webhooks.decode import (
+    LONGEST_BODY,
+    LifecycleEvent,
+    Unreadable,
+    decode,
+    decode_all,
+    of_frame,
+    unpack,
+)
 from prefect_videodb.webhooks.lifecycle import identity_of_stage
+from prefect_videodb.webhooks.mail import Letter
+from prefect_videodb.webhooks.receiver import kept
 from tests.webhooks.conftest import RECORDED
 
 STREAM = "rts-019711a0-0fde-7911-b282-25bc0b4ecf65"
@@ -134,12 +148,12 @@ def test_a_meeting_is_told_with_its_video_and_what_the_caller_wanted_back() -> N
     [b"", b"{", b"[]", b'"alert"', b"null", b"\xff\xfe", b"[" * 100_000, b'{"a":' * 100_000, b'{"label": NaN}'],
 )
 def test_what_is_no_json_object_is_malformed(body: bytes) -> None:
-    with pytest.raises(Malformed):
+    with pytest.raises(Unreadable):
         decode(body)
 
 
 def test_an_object_of_another_kind_is_unknown() -> None:
-    with pytest.raises(Unknown):
+    with pytest.raises(Unreadable):
         decode(b'{"hello": "world"}')
 
 
@@ -157,3 +171,111 @@ def test_whatever_the_known_keys_hold_it_is_read_and_has_an_identity(body: dict[
     assert isinstance(alert, Alert)
     assert identity(alert, "r") == identity(decode(encoded), "r")  # type: ignore[arg-type] # the same kind
     json.dumps(alert.model_dump(mode="json"))
+
+
+# --- whatever is posted -----------------------------------------------------------------------------------------------
+
+HOSTILE_TIMES = st.one_of(
+    st.text(max_size=40),
+    st.floats(),
+    st.integers(-(10**30), 10**30),
+    st.datetimes().map(str),
+    st.from_regex(r"[-+0-9T:. Zs]{1,30}"),
+    st.sampled_from([10**400, "9" * 5000, "1e999", "nan", "-inf", "0000-00-00T00:00:00Z", "١٢", " 12 s ", True, []]),
+)
+HOSTILE_ALERTS = st.fixed_dictionaries(
+    {"event_id": st.text(max_size=5) | st.integers() | st.floats(), "label": st.text(max_size=20) | ANYTHING},
+    optional={
+        **dict.fromkeys(["start_time", "end_time", "timestamp", "start", "end"], HOSTILE_TIMES),
+        "stream_url": st.from_regex(r"/manifests/[a-z]{0,3}/\d{0,21}-\d{0,21}\.m3u8"),
+        "more": ANYTHING,
+    },
+).map(lambda told: json.dumps(told).encode())
+HOSTILE_BODIES = st.one_of(
+    HOSTILE_ALERTS,
+    st.lists(HOSTILE_ALERTS | st.binary(max_size=20), max_size=4).map(lambda parts: b"[" + b",".join(parts) + b"]"),
+    st.lists(HOSTILE_ALERTS, max_size=3).map(b"\n".join),
+    HOSTILE_ALERTS.map(gzip.compress),
+    st.tuples(HOSTILE_ALERTS, st.integers(0, 200)).map(lambda cut: zlib.compress(cut[0])[: cut[1]]),
+    HOSTILE_ALERTS.map(lambda told: b"payload=" + told),
+    HOSTILE_ALERTS.map(lambda told: told.decode().encode("utf-16")),
+    st.binary(max_size=200),
+)
+CODINGS = st.sampled_from(["", "gzip", "deflate", "br", "gzip, deflate", "identity", ",,,"]) | st.text(max_size=20)
+TYPES = st.text(max_size=20) | st.sampled_from(
+    ["application/json", "text/plain; charset=utf-16", "x; charset=latin-1", "x; charset=zlib", "x; charset=idna"]
+)
+
+
+@settings(max_examples=500)
+@given(HOSTILE_BODIES, CODINGS, TYPES)
+def test_fuzz_bodies_and_times(body: bytes, coding: str, kind: str) -> None:
+    """Each is alerts that can be kept, or a dead letter with a reason; nothing raises, and nothing is dropped."""
+    unpacked, why = unpack(body, coding)
+    posted = decode_all(unpacked, kind)
+    assert posted.read or posted.unreadable is not None
+    assert posted.unreadable is None or why or posted.reason
+    for told, part in posted.read:
+        letter = kept(told, "door", part)
+        if isinstance(letter, Letter):
+            json.dumps(letter.told, allow_nan=False).encode()
+            assert len(letter.identity) == 40
+        if isinstance(told, Alert):
+            assert told.batch is None or told.batch[0] <= told.batch[1]
+
+
+def timed(body: bytes, coding: str = "") -> float:
+    """Return the least CPU time of three readings."""
+    took = []
+    for _ in range(3):
+        began = time.process_time()
+        posted = decode_all(unpack(body, coding)[0])
+        for told, part in posted.read[:100]:
+            kept(told, "door", part)
+        took.append(time.process_time() - began)
+    return min(took)
+
+
+LONG = LONGEST_BODY - 200
+ALERT_OF = '{"event_id": "e", "label": "x", %s}'
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        ALERT_OF % f'"start_time": "{"1" * LONG}", "end_time": 1',
+        ALERT_OF % f'"start_time": "{" " * LONG}s", "end_time": 1',
+        ALERT_OF % f'"start_time": "{"1" * LONG}.", "end_time": "1{" " * 99}"',
+        ALERT_OF % f'"start_time": {"1" * LONG}',
+        ALERT_OF % f'"n": [{", ".join(["9" * 4400] * (LONG // 4402))}]',
+        ALERT_OF % f'"stream_url": "{"/manifests/a" * (LONG // 12)}"',
+        ALERT_OF % f'"explanation": "{chr(92) * (LONG // 2 * 2)}"',
+        ALERT_OF % f'"n": {"[" * 400}{"]" * 400}, "m": "{"x" * LONG}"'[:LONG],
+        "{" + ",".join(f'"k{n}":0' for n in range(LONG // 10)) + "}",
+        "=" * LONG,
+        "a=&" * (LONG // 3),
+        "a=" + "%7B" * (LONG // 3),
+        "{}" * (LONG // 2),
+        "{} ," * (LONG // 4),
+        "[" + "{}," * (LONG // 3 - 1) + "{}]",
+        '"' + '{\\"a\\":1}' * (LONG // 9) + '"',
+        " " * LONG + "x",
+        "," * LONG,
+    ],
+)
+def test_linear_time(body: str) -> None:
+    """The longest body takes a fixed multiple of what an ordinary one takes; quadratic time would be hundreds."""
+    ordinary = timed((ALERT_OF % f'"n": [{", ".join(["123"] * (LONG // 5 - 20))}]').encode())
+    assert timed(body.encode()[:LONGEST_BODY]) < 60 * ordinary + 0.05
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate"])
+def test_decompression_bomb(coding: str) -> None:
+    """As much is decompressed as a body may be long, and no more."""
+    bomb = gzip.compress(bytes(100_000_000)) if coding == "gzip" else zlib.compress(bytes(100_000_000))
+    tracemalloc.start()
+    unpacked, why = unpack(bomb[:LONGEST_BODY], coding)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (unpacked, "longer than" in why) == (bomb[:LONGEST_BODY], True)
+    assert peak < 4 * LONGEST_BODY

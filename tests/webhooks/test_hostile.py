@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prefect_videodb.webhooks.alert import Alert
-from prefect_videodb.webhooks.decode import decode
-from prefect_videodb.webhooks.receiver import letter_of, storable, without_token
+from prefect_videodb.webhooks.decode import decode, storable
+from prefect_videodb.webhooks.receiver import letter_of, without_token
 from tests.support.processes import wait_for
 from tests.webhooks.conftest import RECORDED, TOKEN, Service, events_of, firing, wait_for_runs
 from tests.webhooks.test_mailbox import run_letters

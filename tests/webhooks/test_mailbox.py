@@ -1,6 +1,8 @@
 """What every inbox does, in a file and in a queue: alerts are kept before anybody is told, and come out in order."""
 
+import gzip
 import json
+import re
 import subprocess
 import sys
 import time
@@ -17,7 +19,7 @@ from prefect_videodb.webhooks.mail import DeadLetter, Letter, Mailbox, Waiting
 from prefect_videodb.webhooks.rules import Rules, digest
 from prefect_videodb.webhooks.sqs import SqsInbox
 from tests.support.processes import wait_for
-from tests.webhooks.conftest import RECORDED, TOKEN, Queues
+from tests.webhooks.conftest import RECORDED, TOKEN, Queues, firing
 
 RULES = Rules(token_digests=[digest(TOKEN)])
 
@@ -193,8 +195,54 @@ def test_dead_letters_are_read_again_and_given_back_by_a_command(place: Place, i
     assert len(inbox.dead_letters()) == 2
 
 
+def test_dead_letter_deduplication(place: Place, inbox: Mailbox) -> None:
+    for number in range(6):
+        inbox.put(DeadLetter("door", "of no known shape", b"%d" % (number % 2))).result()
+    inbox.put(DeadLetter("window", "of no known shape", b"0")).result()
+    assert {(dead.route, dead.body) for _, dead in inbox.dead_letters()} == {
+        ("door", b"0"),
+        ("door", b"1"),
+        ("window", b"0"),
+    }
+    assert "3 dead letters" in run_letters(*place.options).stdout
+
+
+def test_dead_letter_paging(place: Place, inbox: Mailbox) -> None:
+    for number in range(25):
+        inbox.put(DeadLetter("door", f"reason {number}", b"%d" % number)).result()
+    shown: list[str] = []
+    after = "0"
+    while after:
+        page = run_letters(*place.options, "--most", "10", "--after", after).stdout
+        assert "25 dead letters" in page
+        shown += re.findall(r"reason \d+", page)
+        found = re.search(r"there are more: --after (\d+) ", page)
+        after = found[1] if found else ""
+    assert shown == [f"reason {number}" for number in range(25)]
+
+
+def test_dead_letter_purge(place: Place, inbox: Mailbox) -> None:
+    for number in range(25):
+        inbox.put(DeadLetter("door", "of no known shape", b"%d" % number)).result()
+    assert "25 dead letters are removed" in run_letters(*place.options, "--remove", "all").stdout
+    assert inbox.dead_letters() == []
+
+
+def test_dead_letter_redrive(place: Place, inbox: Mailbox) -> None:
+    """All of them: an array is given back as the alerts that it holds, or not at all."""
+    several = json.dumps([firing(1), firing(2)]).encode()
+    mixed = json.dumps([firing(3), {"hello": 1}]).encode()
+    for body in (several, mixed, gzip.compress(json.dumps(firing(4)).encode())):
+        inbox.put(DeadLetter("door", "not known then", body)).result()
+    told = run_letters(*place.options, "--retry", "all")
+    assert told.returncode == 1
+    assert told.stderr.count("not given back: it looks neither like") == 1
+    assert len({one.identity for one in waiting(inbox, "door", 3)}) == 3
+    assert [dead.body for _, dead in inbox.dead_letters()] == [mixed]
+
+
 def test_a_dead_letter_that_is_gone_is_not_given_back(inbox: Mailbox) -> None:
-    assert inbox.give_back(123456, letter("a")).result() is False
+    assert inbox.give_back(123456, [letter("a")]).result() is False
     inbox.put(letter("b")).result()
     assert identities(waiting(inbox, "door", 1)) == ["b"]
 

@@ -44,7 +44,6 @@ def test_no_token_right_or_wrong_is_in_the_access_log(base_url: str, log: Path, 
         assert client.get(f"{url}/healthz/{TOKEN}").status_code == 200
         for path in (
             f"videodb/door/{GUESSED}",
-            f"videodb/door/{TOKEN}/",
             f"videodb/door/{TOKEN}/more/{GUESSED}",
             f"videodb//{TOKEN}",
             f"videodb/no name/{TOKEN}",
@@ -80,11 +79,11 @@ def test_a_flood_on_one_route_stops_no_other_and_names_of_routes_fill_no_memory(
             async def post(route: str) -> int:
                 return (await client.post(f"/videodb/{route}/{TOKEN}", content=b"no alert")).status_code
 
-            assert [await post("flooded") for _ in range(3)] == [400, 400, 429]
-            assert await post("other") == 400
+            assert [await post("flooded") for _ in range(3)] == [200, 200, 429]
+            assert await post("other") == 200
             for number in range(1000):
                 await post(f"n{number}")
-            assert await post("flooded") == 400  # what was counted longest ago is not counted any more
+            assert await post("flooded") == 200  # what was counted longest ago is not counted any more
 
     with closing(Inbox(tmp_path / "inbox.sqlite")) as inbox:
         asyncio.run(statuses(inbox))

@@ -1,13 +1,15 @@
 """The process: how it begins and ends while Prefect hangs, and goes on while its inbox cannot be written."""
 
+import re
 import resource
 import signal
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
+import httpx
 import pytest
 from prefect.client.orchestration import get_client
 
@@ -100,3 +102,89 @@ def test_a_disk_that_is_full_stops_nothing_for_good(service: Service, tmp_path: 
         wait_for("nothing waits", lambda: service.health()["waiting"] == 0)
         wait_for_runs(str(later), 2)
         client.delete_deployment(later)
+
+
+@pytest.mark.parametrize("only", ["receiver", "dispatcher", ""])
+def test_unlinked_inbox_ends_the_process(webhook: AlertWebhook, tmp_path: Path, only: str) -> None:
+    """The answer is 503, and whoever looks after the process is told why it ended."""
+    assert webhook
+    inbox, log = tmp_path / "inbox.sqlite", tmp_path / "log"
+    with running_service(inbox, log, only=only) as running:
+        process = running if only == "dispatcher" else running.process
+        wait_for("it is open", lambda: Path(f"{inbox}-wal").exists())
+        if only != "dispatcher":
+            assert running.post(RECORDED).is_success
+            inbox.rename(tmp_path / "moved.sqlite")
+            with suppress(httpx.TransportError):  # it noticed by itself, and has ended
+                assert running.post(firing(1)).status_code == 503
+        else:
+            wait_for("it has begun", lambda: _holds(process.pid, inbox))
+            inbox.unlink()
+        assert process.wait(60) == 1
+        assert f"the inbox {inbox}, or a file of SQLite beside it (-wal, -shm), was moved, removed" in log.read_text()
+        assert "Traceback" not in log.read_text()
+
+
+def test_connection_exhaustion(service: Service, deployed: str) -> None:
+    """Who opens connections and says nothing leaves the dispatcher files to work with."""
+    assert service.post(firing(1)).is_success
+    wait_for_runs(deployed, 1)
+    resource.prlimit(service.process.pid, resource.RLIMIT_NOFILE, (300, 300))
+    host, _, port = service.base_url.removeprefix("http://").rpartition(":")
+    with ExitStack() as silent:
+        opened = [silent.enter_context(socket.create_connection((host, int(port)))) for _ in range(400)]
+        wait_for("some are closed at once", lambda: sum(map(_is_closed, opened[-50:])) == 50, 5)
+        assert service.post(firing(2)).is_success  # on the connection that it has
+        wait_for_runs(deployed, 2)
+    assert "Too many open files" not in service.log.read_text()
+    assert "system resource" not in service.log.read_text()
+
+
+def _is_closed(connection: socket.socket) -> bool:
+    connection.settimeout(0.0)
+    try:
+        return not connection.recv(1)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+
+
+def _holds(pid: int, path: Path) -> bool:
+    """Whether a process has a file open, and watches over it: all three connections are there."""
+    opened = [link.readlink() for link in Path(f"/proc/{pid}/fd").iterdir() if link.is_symlink()]
+    return opened.count(path) == 3
+
+
+@pytest.mark.parametrize(
+    ("host", "shown", "reached"),
+    [
+        ("::1", r"\[::1\]", ["[::1]"]),
+        ("[::1]", r"\[::1\]", ["[::1]"]),
+        ("::", r"\[::\]", ["[::1]", "127.0.0.1"]),
+        ("127.0.0.1", r"127\.0\.0\.1", ["127.0.0.1"]),
+        ("0.0.0.0", r"0\.0\.0\.0", ["127.0.0.1"]),  # noqa: S104 - it is tested
+        ("localhost", r"127\.0\.0\.1", ["127.0.0.1", "localhost"]),
+    ],
+)
+@pytest.mark.parametrize("shares_port", [False, True])
+def test_listen_address(
+    webhook: AlertWebhook, tmp_path: Path, host: str, shown: str, reached: list[str], *, shares_port: bool
+) -> None:
+    assert webhook
+    log = tmp_path / "log"
+    with running_service(tmp_path / "inbox.sqlite", log, only="receiver", host=host, shares_port=shares_port):
+        found = re.search(rf"received at http://{shown}:(\d+)/videodb/", log.read_text())
+        assert found
+        for address in reached:
+            assert httpx.get(f"http://{address}:{found[1]}/healthz").is_success
+
+
+@pytest.mark.parametrize(("host", "port"), [("no.such.host.invalid", 0), ("127.0.0.1", 99_999), ("192.0.2.1", 0)])
+def test_listen_address_that_is_none(webhook: AlertWebhook, tmp_path: Path, host: str, port: int) -> None:
+    assert webhook
+    with (
+        pytest.raises(RuntimeError, match=f"^nothing can listen at {host}:{port}: [^\n]+\n$"),
+        running_service(tmp_path / "inbox.sqlite", tmp_path / "log", only="receiver", host=host, port=port),
+    ):
+        pass

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from prefect_videodb.errors import ConfigurationError
 from prefect_videodb.webhooks.decode import decode
-from prefect_videodb.webhooks.mail import Away, DeadLetter, Letter, TooLong, Waiting
+from prefect_videodb.webhooks.mail import Away, DeadLetter, DeadLettersFull, Letter, TooLong, Waiting
 from prefect_videodb.webhooks.message import dead_entry, entry_of, read, read_dead, size_of
 from prefect_videodb.webhooks.receiver import letter_of
 from prefect_videodb.webhooks.rules import Rules, digest
@@ -223,3 +223,24 @@ def test_a_queue_that_keeps_no_order_is_refused(queues: Queues) -> None:
     with pytest.raises(ConfigurationError, match="no FIFO queue"):
         SqsInbox(unordered, queues.dead)
     queues.sqs.delete_queue(QueueUrl=unordered)
+
+
+def test_idempotency_across_precisions(inbox: SqsInbox) -> None:
+    """SQS compares what it is given; the process that takes the messages remembers which firing each was of."""
+    exact = {"start_time": "2025-05-28T23:36:36.399600Z", "end_time": "2025-05-28T23:36:46.399600Z"}
+    cut = {"start_time": "2025-05-28T23:36:36.399Z", "end_time": "2025-05-28T23:36:46.399Z"}
+    following = {"start_time": "2025-05-28T23:36:46.399600Z", "end_time": "2025-05-28T23:36:56.399600Z"}
+    for times in (exact, cut, following):
+        body = json.dumps(RECORDED | times).encode()
+        inbox.put(letter_of(decode(body), "door", body)).result()
+    first, again, other = waiting(inbox, "door", 3)
+    assert first.identity == again.identity
+    assert other.identity != first.identity
+
+
+def test_dead_letter_bound(inbox: SqsInbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As far as SQS counts, which it does not do at once."""
+    monkeypatch.setattr("prefect_videodb.webhooks.dead_queue.MOST_DEAD_LETTERS", 3)
+    puts = [inbox.put(DeadLetter("door", "unknown", b"%d" % number)) for number in range(5)]
+    assert sum(isinstance(put.exception(), DeadLettersFull) for put in puts) == 2
+    inbox.put(letter("a")).result()

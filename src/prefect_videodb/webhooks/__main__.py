@@ -6,6 +6,7 @@ import sys
 from typing import cast
 
 from prefect_videodb.errors import ConfigurationError
+from prefect_videodb.webhooks.mail import Lost
 from prefect_videodb.webhooks.service import Part, Service
 
 
@@ -27,7 +28,7 @@ def main() -> int:
     )
     try:
         service.run()
-    except ConfigurationError as error:
+    except (ConfigurationError, Lost) as error:
         print(error, file=sys.stderr)  # noqa: T201 - for whoever started it
         return 1
     return 0
@@ -43,7 +44,9 @@ def _options() -> argparse.Namespace:
         "FIFO queue of AWS SQS",
     )
     parser.add_argument("--dead-letters", metavar="URL", help="a second FIFO queue, for what no run can be made of")
-    parser.add_argument("--host", default="127.0.0.1", help="where to listen (127.0.0.1; 0.0.0.0 in a container)")
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="where to listen (127.0.0.1; 0.0.0.0 in a container, :: with IPv6, too)"
+    )
     parser.add_argument("--port", type=int, default=8480, help="the same (8480; 0: any that is free)")
     parser.add_argument(
         "--share-port", action="store_true", help="let other receivers listen at the same port: each uses one core"

@@ -13,10 +13,10 @@ from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 from prefect_videodb.client.models.reading import Number, Text, as_seconds
 
 # `…/manifests/<stream>/<start>-<end>.m3u8`, in microseconds.
-_MANIFEST = re.compile(r"/manifests/(?P<stream>[A-Za-z0-9_.-]{1,200})/(?P<start>\d{1,20})-(?P<end>\d{1,20})\.m3u8")
+MANIFEST = re.compile(r"/manifests/(?P<stream>[A-Za-z0-9_.-]{1,200})/(?P<start>\d{1,20})-(?P<end>\d{1,20})\.m3u8")
 # Before this, in unix seconds, a number counts from the beginning of the stream, and is no moment; after the other one
 # it counts milliseconds.
-_FIRST_MOMENT = 1_000_000_000
+FIRST_MOMENT = 1_000_000_000
 _FIRST_MILLISECONDS = 100_000_000_000
 _PREFIX = "event-"
 
@@ -81,7 +81,7 @@ class Alert(BaseModel):
     @property
     def stream(self) -> str | None:
         """The stream's id, where it is told or can be read out of the URL."""
-        found = _MANIFEST.search(self.stream_url or "")
+        found = MANIFEST.search(self.stream_url or "")
         return self.rtstream_id or (found["stream"] if found else None)
 
     @property
@@ -93,7 +93,7 @@ class Alert(BaseModel):
     def batch(self) -> tuple[datetime, datetime] | None:
         """The span in which the event is, start and end; None where neither the times nor the URL say."""
         spans = [(self.start_time, self.end_time)]
-        if found := _MANIFEST.search(self.stream_url or ""):
+        if found := MANIFEST.search(self.stream_url or ""):
             spans.append((int(found["start"]) / 1e6, int(found["end"]) / 1e6))
         for first, last in spans:
             start, end = moment(first), moment(last)
@@ -104,8 +104,8 @@ class Alert(BaseModel):
 
 def moment(value: Any) -> datetime | None:
     """Read an ISO time, or unix seconds or milliseconds; None for what is no moment, as seconds of a stream."""
-    seconds = _seconds(value)
-    if seconds is None or seconds < _FIRST_MOMENT:
+    seconds = seconds_of(value)
+    if seconds is None or seconds < FIRST_MOMENT:
         return None
     with suppress(ValueError, OverflowError, OSError):
         return datetime.fromtimestamp(seconds, UTC)
@@ -113,26 +113,31 @@ def moment(value: Any) -> datetime | None:
 
 
 def identity(alert: Alert, route: str) -> str:
-    """Give what is the same of one firing however often and in whatever way it is told, and of no other.
+    """Return the key of one firing: the same however often and in whatever form it is told, and of no other firing.
 
     That is: the route, the event, the stream, where the batch begins and ends. Where an alert does not tell these, it
     is all that it tells. The event and the route may be those of several cameras, whose batches begin at the same time.
     """
-    event = alert.event_id.removeprefix(_PREFIX) if alert.event_id else alert.label
-    start, end = _seconds(alert.start_time), _seconds(alert.end_time)
+    event = event_of_alert(alert)
+    start, end = seconds_of(alert.start_time), seconds_of(alert.end_time)
     if start is not None and end is not None:
         parts: list[Any] = [route, event, alert.stream, _tenths(start), _tenths(end)]
-    elif found := _MANIFEST.search(alert.stream_url or ""):
+    elif found := MANIFEST.search(alert.stream_url or ""):
         parts = [route, event, found[0]]
     else:
         parts = [route, alert.model_dump(mode="json", exclude={"route", "flow_run_id"})]
     return digest_of(parts)
 
 
-def _tenths(seconds: float) -> int:
-    """Give what is the same of a time that is told to the microsecond in one place, and cut off or rounded in another.
+def event_of_alert(alert: Alert) -> str:
+    """Return which event it is: its id, in whatever way that is written, or else its label."""
+    return alert.event_id.removeprefix(_PREFIX) if alert.event_id else alert.label
 
-    A batch is never as short as that: two alerts in one tenth of a second are one.
+
+def _tenths(seconds: float) -> int:
+    """Return a time in tenths of a second: floats of the same moment differ in their last digits.
+
+    Told in another precision the same moment may have another identity: `firing` finds what is one all the same.
     """
     return math.floor(seconds * 10 + 0.005)
 
@@ -142,7 +147,8 @@ def digest_of(parts: list[Any]) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:40]
 
 
-def _seconds(value: Any) -> float | None:
+def seconds_of(value: Any) -> float | None:
+    """Return a time in seconds, of unix or of a stream; None for what is no time."""
     with suppress(ValueError, TypeError, OverflowError, ValidationError):
         seconds = float(as_seconds(value))
         if seconds == seconds and abs(seconds) != float("inf"):  # noqa: PLR0124 - NaN alone differs from itself

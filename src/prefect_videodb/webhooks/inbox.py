@@ -12,40 +12,32 @@ from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from prefect_videodb.errors import ConfigurationError
-from prefect_videodb.webhooks.mail import Away, Backlog, DeadLetter, Letter, Waiting
+from prefect_videodb.webhooks.firing import MOST_COMPARED, REACH_S, Firing, Interval
+from prefect_videodb.webhooks.inbox_schema import columns_of, migrate, open_file
+from prefect_videodb.webhooks.mail import (
+    MOST_DEAD_BYTES,
+    MOST_DEAD_LETTERS,
+    Away,
+    Backlog,
+    DeadLetter,
+    DeadLettersFull,
+    Letter,
+    Lost,
+    Waiting,
+)
 from prefect_videodb.webhooks.rules import Rules
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS letters (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT,
-    identity TEXT NOT NULL UNIQUE,
-    route TEXT NOT NULL,
-    kind TEXT NOT NULL,
-    told TEXT NOT NULL,
-    body BLOB NOT NULL,
-    received_at REAL NOT NULL,
-    copies INTEGER NOT NULL DEFAULT 1,
-    leader TEXT,
-    flow_run_id TEXT,
-    done_at REAL,
-    trouble TEXT,
-    refusals INTEGER NOT NULL DEFAULT 0,
-    try_at REAL NOT NULL DEFAULT 0
-);
-DROP INDEX IF EXISTS waiting;
-CREATE INDEX IF NOT EXISTS queued ON letters (route, refusals, seq) WHERE done_at IS NULL;
-CREATE INDEX IF NOT EXISTS rejected ON letters (try_at) WHERE done_at IS NULL AND refusals > 0;
-CREATE TABLE IF NOT EXISTS cooldowns (route TEXT PRIMARY KEY, leader TEXT NOT NULL, began_at REAL NOT NULL);
-CREATE TABLE IF NOT EXISTS dead_letters (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT, route TEXT NOT NULL, reason TEXT NOT NULL, body BLOB NOT NULL,
-    received_at REAL NOT NULL
-);
-CREATE TABLE IF NOT EXISTS settings (key TEXT PRIMARY KEY, value TEXT NOT NULL);
-"""
+# What may tell of the same firing: asked for each alert, and so answered from an index.
+NEAR_FIRINGS = (
+    "SELECT seq, firing, start_low, start_high, end_low, end_high FROM letters "
+    "WHERE firing = ? AND start_low BETWEEN ? AND ? LIMIT ?"
+)
+# How often it is looked for its files while nothing is written.
+_LOOK_EVERY_S = 1.0
 _MOST_AT_ONCE = 1000
 _GATHER_S = 0.0005
 # An alert that comes again after so long is taken for another.
@@ -66,34 +58,34 @@ class Inbox:
         Raises:
             ConfigurationError: it cannot be.
         """
+        self._path = path
+        # SQLite keeps two files beside it while it is open (where a link leads to, if it is one); what was answered may
+        # be in them alone.
+        self._paths = [path, *(Path(f"{path.resolve()}-{name}") for name in ("wal", "shm"))]
+        self._size = 0
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             path.touch(mode=0o600)
-            self._db = self._open(path)
-            self._reader = self._open(path)
+            self._db = open_file(path)
+            migrate(self._db)
+            self._reader = _Reader(path)
+            self._counter = _Reader(path)  # what counts must not hold up what dispatches
+            self._files = self._look()
         except (OSError, sqlite3.Error) as error:
             raise ConfigurationError(f"the inbox {path} cannot be opened: {error}") from error
-        self._reading = threading.Lock()
+        self.lost: Future[None] = Future()
+        self.lost.set_running_or_notify_cancel()  # who waits for it cannot cancel it
         self._queue: SimpleQueue[tuple[Callable[[], Any], Future[Any]] | None] = SimpleQueue()
         self._writer = threading.Thread(target=self._write, name="inbox-writer")
         self._writer.start()
-
-    @staticmethod
-    def _open(path: Path) -> sqlite3.Connection:
-        db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30.0)
-        db.row_factory = sqlite3.Row
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = FULL")  # a commit is on the disk before anybody is told
-        db.executescript(_SCHEMA)
-        return db
 
     def close(self) -> None:
         """Write what waits to be written, and close."""
         self._queue.put(None)
         self._writer.join()
         self._db.close()
-        with self._reading:
-            self._reader.close()
+        self._reader.close()
+        self._counter.close()
 
     # --- in -----------------------------------------------------------------------------------------------------------
 
@@ -104,12 +96,17 @@ class Inbox:
         return self._soon(lambda: self._keep(letter))
 
     def _keep(self, letter: Letter) -> bool:
+        if (known := self._same(letter.firing)) is not None:
+            self._db.execute("UPDATE letters SET copies = copies + 1 WHERE seq = ?", (known,))
+            return False
+        firing = letter.firing
         kept = self._db.execute(
-            "INSERT INTO letters (identity, route, kind, told, body, received_at) VALUES (?, ?, ?, ?, ?, ?) "
-            "ON CONFLICT DO NOTHING",
+            "INSERT INTO letters (identity, route, kind, told, body, received_at, firing, start_low, start_high, "
+            "end_low, end_high) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
             (
                 *(letter.identity, letter.route, letter.kind, json.dumps(letter.told), letter.body),
                 letter.received_at,
+                *(columns_of(firing) if firing else [None] * 5),
             ),
         )
         if not kept.rowcount:
@@ -118,6 +115,17 @@ class Inbox:
         if leader := self._leader(letter):
             self._db.execute("UPDATE letters SET leader = ? WHERE identity = ?", (leader, letter.identity))
         return True
+
+    def _same(self, firing: Firing | None) -> int | None:
+        """Return the number of the letter that tells of the same firing; None where there is none."""
+        if firing is None:
+            return None
+        reach = firing.start.low - REACH_S, firing.start.low + REACH_S
+        rows = self._db.execute(NEAR_FIRINGS, (firing.key, *reach, MOST_COMPARED))
+        for seq, key, *moments in rows:
+            if firing.is_same(Firing(key, Interval(*moments[:2]), Interval(*moments[2:]))):
+                return int(seq)
+        return None
 
     def _leader(self, letter: Letter) -> str | None:
         """Tell whose run this letter belongs to, within the cooldown of its route; None when it begins one."""
@@ -148,10 +156,16 @@ class Inbox:
         )
         self._db.execute("UPDATE cooldowns SET leader = ? WHERE leader = ?", (new, old))
 
-    def _keep_dead(self, letter: DeadLetter) -> bool:
+    def _keep_dead(self, letter: DeadLetter) -> bool | DeadLettersFull:
+        same = self._db.execute("UPDATE dead_letters SET copies = copies + 1 WHERE digest = ?", (letter.digest,))
+        if same.rowcount:
+            return False
+        letters, size = self._db.execute("SELECT letters, bytes FROM dead_letter_usage").fetchone()
+        if letters >= MOST_DEAD_LETTERS or size + len(letter.body) > MOST_DEAD_BYTES:
+            return DeadLettersFull()
         self._db.execute(
-            "INSERT INTO dead_letters (route, reason, body, received_at) VALUES (?, ?, ?, ?)",
-            (letter.route, letter.reason, letter.body, letter.received_at),
+            "INSERT INTO dead_letters (digest, route, reason, body, received_at) VALUES (?, ?, ?, ?, ?)",
+            (letter.digest, letter.route, letter.reason, letter.body, letter.received_at),
         )
         return True
 
@@ -245,7 +259,11 @@ class Inbox:
                 return
             # What came over the WebSocket has no body: what was read of it can be read again.
             body = row["body"] or row["told"].encode()
-            self._keep_dead(DeadLetter(row["route"], reason, body, row["received_at"]))
+            kept = self._keep_dead(DeadLetter(row["route"], reason, body, row["received_at"]))
+            if isinstance(kept, DeadLettersFull):  # it waits on
+                rest = "UPDATE letters SET trouble = ?, try_at = ? WHERE seq = ?"
+                self._db.execute(rest, (str(kept), time.time() + _LONGEST_REST_S, seq))
+                return
             self._leave_cooldown(row["identity"])
             self._delete_waiting(seq=seq)
 
@@ -289,37 +307,39 @@ class Inbox:
 
     def backlog(self) -> Backlog:
         """Tell how much waits."""
-        [row] = self._read("SELECT count(*) AS n, min(received_at) AS oldest FROM letters WHERE done_at IS NULL")
-        [dead] = self._read("SELECT count(*) AS n FROM dead_letters")
-        troubles = self._read(
-            "SELECT DISTINCT trouble FROM letters WHERE done_at IS NULL AND trouble IS NOT NULL LIMIT 9"
-        )
-        seen = self._read("SELECT value FROM settings WHERE key = 'dispatcher_seen_at'")
+        read = self._counter.read
+        [row] = read("SELECT count(*) AS n, min(received_at) AS oldest FROM letters WHERE done_at IS NULL")
+        [dead] = read("SELECT letters AS n FROM dead_letter_usage")
+        troubles = read("SELECT DISTINCT trouble FROM letters WHERE done_at IS NULL AND trouble IS NOT NULL LIMIT 9")
+        seen = read("SELECT value FROM settings WHERE key = 'dispatcher_seen_at'")
         return Backlog(
             *(row["n"], row["oldest"], dead["n"], [str(trouble["trouble"]) for trouble in troubles]),
             dispatcher_seen_at=json.loads(seen[0]["value"]) if seen else 0.0,
         )
 
-    def dead_letters(self, most: int = 1000) -> list[tuple[int, DeadLetter]]:
-        """Give what was of no known shape, with the numbers by which it is removed."""
-        rows = self._read("SELECT * FROM dead_letters ORDER BY seq LIMIT ?", most)
-        return [(row["seq"], DeadLetter(row["route"], row["reason"], row["body"], row["received_at"])) for row in rows]
+    def dead_letters(self, most: int = 1000, after: int = 0) -> list[tuple[int, DeadLetter]]:
+        """Return what no run can be made of, by number: the first of those with a greater number than `after`."""
+        rows = self._read("SELECT * FROM dead_letters WHERE seq > ? ORDER BY seq LIMIT ?", after, most)
+        return [
+            (row["seq"], DeadLetter(row["route"], row["reason"], row["body"], row["received_at"], row["copies"]))
+            for row in rows
+        ]
 
-    def remove_dead_letter(self, seq: int) -> "Future[bool]":
-        """Remove one of them; gives whether there was such a one."""
+    def remove_dead_letters(self, seqs: Sequence[int]) -> "Future[set[int]]":
+        """Remove some of them; returns which of the numbers there were."""
+        return self._soon(lambda: {seq for seq in seqs if self._remove_dead(seq)})
 
-        def remove() -> bool:
-            return self._db.execute("DELETE FROM dead_letters WHERE seq = ?", (seq,)).rowcount > 0
+    def _remove_dead(self, seq: int) -> bool:
+        return self._db.execute("DELETE FROM dead_letters WHERE seq = ?", (seq,)).rowcount > 0
 
-        return self._soon(remove)
-
-    def give_back(self, seq: int, letter: Letter) -> "Future[bool]":
-        """Keep a letter that was made of a dead one, and remove that, in one; gives whether there was such a one."""
+    def give_back(self, seq: int, letters: Sequence[Letter]) -> "Future[bool]":
+        """Keep letters that were made of a dead one, and remove that, in one; returns whether there was such a one."""
 
         def move() -> bool:
-            if not self._db.execute("DELETE FROM dead_letters WHERE seq = ?", (seq,)).rowcount:
+            if not self._remove_dead(seq):
                 return False
-            self._keep(letter)
+            for letter in letters:
+                self._keep(letter)
             return True
 
         return self._soon(move)
@@ -347,11 +367,41 @@ class Inbox:
     # --- the file -----------------------------------------------------------------------------------------------------
 
     def _read(self, query: str, *values: Any) -> list[sqlite3.Row]:
-        try:
-            with self._reading:
-                return self._reader.execute(query, values).fetchall()
-        except sqlite3.Error as error:
-            raise Away(str(error)) from error
+        return self._reader.read(query, *values)
+
+    def _look(self) -> list[tuple[int, int]]:
+        """Return which files are there under the names of those that are open.
+
+        Raises:
+            OSError: one is not there.
+        """
+        found = [path.stat() for path in self._paths]
+        size = found[0].st_size
+        if size < self._size:
+            raise OSError("it was cut off")
+        self._size = size
+        return [(one.st_dev, one.st_ino) for one in found]
+
+    def _check_files(self) -> None:
+        """Look whether what is written is in the files that a later process opens.
+
+        Raises:
+            Lost: it is not; `lost` fails, too.
+        """
+        if not self.lost.done():
+            with suppress(OSError):
+                if self._look() == self._files:
+                    return
+            # The file may have been moved: what is beside it belongs into it.
+            with suppress(sqlite3.Error):
+                self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            why = (
+                f"the inbox {self._path}, or a file of SQLite beside it (-wal, -shm), was moved, removed or replaced "
+                "while it was in use; what was kept is in the file that was moved. This process ends: start it again "
+                "when the file is back, or to begin with an empty inbox"
+            )
+            self.lost.set_exception(Lost(why))
+        raise Lost(str(self.lost.exception()))
 
     def _soon(self, act: Callable[[], Any]) -> "Future[Any]":
         future: Future[Any] = Future()
@@ -360,7 +410,15 @@ class Inbox:
 
     def _write(self) -> None:
         """Commit together what waits together, until the inbox is closed."""
-        while (first := self._queue.get()) is not None:
+        while True:
+            try:
+                first = self._queue.get(timeout=_LOOK_EVERY_S)
+            except Empty:
+                with suppress(Lost):  # whoever waits for `lost` is told
+                    self._check_files()
+                continue
+            if first is None:
+                return
             # What comes in this time is written together: a commit costs more than what it holds.
             time.sleep(_GATHER_S)
             batch = [first]
@@ -379,6 +437,8 @@ class Inbox:
             self._db.execute("BEGIN IMMEDIATE")
             results = [act() for act, _ in batch]
             self._db.execute("COMMIT")
+            # Looked at after the commit and before the answer: what is kept in no file is not kept.
+            self._check_files()
         except Exception as error:  # noqa: BLE001 - a full disk, a file that is gone: whoever waits for it is told
             with suppress(sqlite3.Error):
                 self._db.execute("ROLLBACK")
@@ -388,8 +448,29 @@ class Inbox:
                     future.set_exception(told_as)
             return
         for (_, future), is_there, result in zip(batch, told, results, strict=True):
-            if is_there:
+            if is_there and isinstance(result, Exception):
+                future.set_exception(result)
+            elif is_there:
                 future.set_result(result)
+
+
+class _Reader:
+    """A connection that reads, for whichever thread."""
+
+    def __init__(self, path: Path) -> None:
+        self._db = open_file(path)
+        self._lock = threading.Lock()
+
+    def read(self, query: str, *values: Any) -> list[sqlite3.Row]:
+        try:
+            with self._lock:
+                return self._db.execute(query, values).fetchall()
+        except sqlite3.Error as error:
+            raise Away(str(error)) from error
+
+    def close(self) -> None:
+        with self._lock:
+            self._db.close()
 
 
 def _waiting(row: sqlite3.Row) -> Waiting:

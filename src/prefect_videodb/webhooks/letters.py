@@ -6,13 +6,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from prefect_videodb.errors import ConfigurationError
-from prefect_videodb.webhooks.decode import Malformed, Unknown, decode
-from prefect_videodb.webhooks.mail import Away, DeadLetter, Mailbox, NotSupported, TooLong
+from prefect_videodb.webhooks.decode import decode_all, unpack
+from prefect_videodb.webhooks.mail import Away, DeadLetter, Letter, Mailbox, NotSupported, TooLong
 from prefect_videodb.webhooks.opening import is_queue, open_inbox
 from prefect_videodb.webhooks.receiver import ROUTE, kept
 from prefect_videodb.webhooks.rules import Rules
 
 _LONGEST = 2000
+_ALL = "all"
+_PAGE = 100
 
 
 def main() -> int:
@@ -31,7 +33,7 @@ def main() -> int:
             return _drop(inbox, options.drop_route)
         if options.retry:
             return _give_back(inbox, options.retry)
-        return _remove(inbox, options.remove) if options.remove else _show(inbox)
+        return _remove(inbox, options.remove) if options.remove else _show(inbox, options.after, options.most)
     except Away as error:
         print(f"the inbox cannot be reached ({error})", file=sys.stderr)
         return 1
@@ -39,16 +41,21 @@ def main() -> int:
         inbox.close()
 
 
-def _show(inbox: Mailbox) -> int:
+def _show(inbox: Mailbox, after: int, most: int) -> int:
     backlog = inbox.backlog()
     print(f"{backlog.waiting} waiting" + (f" since {_clock(backlog.oldest_at)}" if backlog.oldest_at else ""))
     for trouble in backlog.troubles:
         print(f"  {trouble}")
     print(f"{backlog.dead_letters} dead letters")
-    for number, letter in inbox.dead_letters():
+    # One more than is shown says whether there are more.
+    found = inbox.dead_letters(most + 1, after)
+    for number, letter in found[:most]:
         # Whoever sent it is not trusted with the terminal.
         body = letter.body[:_LONGEST].decode("utf-8", "replace")
-        print(f"  {number}  {_clock(letter.received_at)}  route {letter.route}: {letter.reason}\n     {body!r}")
+        often = f", {letter.copies} times" if letter.copies > 1 else ""
+        print(f"  {number}  {_clock(letter.received_at)}{often}  route {letter.route}: {letter.reason}\n     {body!r}")
+    if len(found) > most:
+        print(f"there are more: --after {found[most - 1][0]} shows the next {most}")
     return 0
 
 
@@ -62,38 +69,55 @@ def _drop(inbox: Mailbox, route: str) -> int:
     return 0
 
 
-def _remove(inbox: Mailbox, numbers: list[int]) -> int:
-    unknown = [number for number in numbers if not inbox.remove_dead_letter(number).result()]
+def _remove(inbox: Mailbox, chosen: list[str]) -> int:
+    if _ALL in chosen:
+        while numbers := [number for number, _ in inbox.dead_letters()]:
+            removed = inbox.remove_dead_letters(numbers).result()
+            print(f"{len(removed)} dead letters are removed")
+        return 0
+    numbers = [int(number) for number in chosen]
+    unknown = sorted(set(numbers) - inbox.remove_dead_letters(numbers).result())
     if unknown:
         print(f"there is no dead letter {', '.join(map(str, unknown))}", file=sys.stderr)
     return 1 if unknown else 0
 
 
-def _give_back(inbox: Mailbox, numbers: list[int]) -> int:
+def _give_back(inbox: Mailbox, chosen: list[str]) -> int:
     rules = inbox.rules() or Rules(token_digests=[])
-    dead = dict(inbox.dead_letters())
+    unknown = set() if _ALL in chosen else {int(number) for number in chosen}
     is_all = True
-    for number in numbers:
-        why = _why_not(inbox, rules, number, dead[number]) if number in dead else "there is no such dead letter"
-        if why:
-            print(f"{number} is not given back: {why}", file=sys.stderr)
-            is_all = False
-    return 0 if is_all else 1
+    after = 0
+    while (_ALL in chosen or unknown) and (page := inbox.dead_letters(after=after)):
+        after = page[-1][0]
+        for number, dead in page:
+            if _ALL not in chosen and number not in unknown:
+                continue
+            unknown.discard(number)
+            if why := _why_not(inbox, rules, number, dead):
+                print(f"{number} is not given back: {why}", file=sys.stderr)
+                is_all = False
+    for number in sorted(unknown):
+        print(f"{number} is not given back: there is no such dead letter", file=sys.stderr)
+    return 0 if is_all and not unknown else 1
 
 
 def _why_not(inbox: Mailbox, rules: Rules, number: int, dead: DeadLetter) -> str:
-    """Give a dead letter back to those that wait; gives why it stays where it is, nothing where it does not."""
+    """Give a dead letter back to those that wait; returns why it stays where it is, nothing where it does not."""
     if not ROUTE.fullmatch(dead.route):
         return f"{dead.route!r} is no name of a route"
-    try:
+    body, packed = unpack(dead.body)
+    posted = decode_all(body)
+    if posted.unreadable is not None:
+        return packed or posted.reason
+    letters: list[Letter] = []
+    for told, part in posted.read:
         # Received now: counted from when it first came, it could start a second run within a cooldown.
-        letter = kept(decode(dead.body), dead.route, dead.body, rules.of(dead.route).cooldown_s)
-    except (Malformed, Unknown) as error:
-        return str(error)
-    if isinstance(letter, DeadLetter):
-        return letter.reason
+        letter = kept(told, dead.route, part, rules.of(dead.route).cooldown_s)
+        if isinstance(letter, DeadLetter):
+            return letter.reason
+        letters.append(letter)
     try:
-        return "" if inbox.give_back(number, letter).result() else "it is gone"
+        return "" if inbox.give_back(number, letters).result() else "it is gone"
     except TooLong as error:
         return str(error)
 
@@ -102,21 +126,35 @@ def _clock(moment: float) -> str:
     return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
+def _number(text: str) -> str:
+    return text if text == _ALL else str(int(text))
+
+
+def _count(text: str) -> int:
+    if (count := int(text)) < 1:
+        raise ValueError
+    return count
+
+
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m prefect_videodb.webhooks.letters", description=__doc__)
     parser.add_argument(
         "--inbox", default="videodb-alerts.sqlite", help="the file (videodb-alerts.sqlite), or the URL of the queue"
     )
     parser.add_argument("--dead-letters", metavar="URL", help="the queue of the dead letters, where the inbox is one")
+    parser.add_argument("--after", type=int, default=0, metavar="NUMBER", help="show the dead letters after this one")
+    parser.add_argument("--most", type=_count, default=_PAGE, metavar="COUNT", help=f"show so many of them ({_PAGE})")
     chosen = parser.add_mutually_exclusive_group()
     chosen.add_argument(
         "--retry",
-        type=int,
+        type=_number,
         nargs="+",
         metavar="NUMBER",
-        help="read these dead letters again, and give back to the inbox what can be read",
+        help="read these dead letters again, or `all`, and give back to the inbox what can be read",
     )
-    chosen.add_argument("--remove", type=int, nargs="+", metavar="NUMBER", help="remove these dead letters")
+    chosen.add_argument(
+        "--remove", type=_number, nargs="+", metavar="NUMBER", help="remove these dead letters, or `all`"
+    )
     chosen.add_argument(
         "--drop-route", metavar="ROUTE", help="delete all that waits for a route; its dead letters stay"
     )

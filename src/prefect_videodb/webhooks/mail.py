@@ -4,15 +4,21 @@ A mailbox takes letters for good before it says so, and gives them out route by 
 they are done. There are two: a file (`inbox`), for one machine, and a queue of AWS SQS (`sqs`), for several.
 """
 
+import hashlib
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from prefect_videodb.webhooks.firing import Firing
 from prefect_videodb.webhooks.rules import Rules
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
+
+# Dead letters are for people to look at: more than these nobody reads, and a flood must not fill the disk.
+MOST_DEAD_LETTERS = 10_000
+MOST_DEAD_BYTES = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,16 +32,26 @@ class Letter:
     body: bytes
     cooldown_s: float = 0.0
     received_at: float = field(default_factory=time.time)
+    firing: Firing | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """What no run can be made of, and why: kept, so that somebody can look at it."""
+    """What no run can be made of, and why: kept, so that somebody can look at it.
+
+    The same body on the same route is kept once: `copies` says how often it came.
+    """
 
     route: str
     reason: str
     body: bytes
     received_at: float = field(default_factory=time.time)
+    copies: int = 1
+
+    @property
+    def digest(self) -> str:
+        """Return what is the same of dead letters that are kept once."""
+        return hashlib.sha256(self.route.encode("utf-8", "replace") + b"\0" + self.body).hexdigest()[:40]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +86,21 @@ class Away(OSError):
     """The mailbox cannot be reached, or does not answer as it should. It may later."""
 
 
+class DeadLettersFull(Away):
+    """No more dead letters are kept until some are removed. Alerts are kept all the same."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            f"there are as many dead letters as are kept ({MOST_DEAD_LETTERS} of them, or "
+            f"{MOST_DEAD_BYTES // 1024**2} MiB): look at them with `python -m prefect_videodb.webhooks.letters`, and "
+            "remove some"
+        )
+
+
+class Lost(Away):
+    """What the mailbox had open is no longer what is there: nothing more can be kept, and the process must end."""
+
+
 class TooLong(ValueError):
     """A letter is longer than the mailbox takes. It never fits: sending it again is of no use."""
 
@@ -84,14 +115,17 @@ class Mailbox(Protocol):
     Attributes:
         keeps_cooldowns: whether letters come out with the `leader` that they are attached to. Where it is not so, the
             dispatcher asks Prefect for the newest run of the route.
+        lost: fails with `Lost` when the mailbox can no longer be used by this process; never done otherwise.
     """
 
     keeps_cooldowns: bool
+    lost: "Future[None]"
 
     def put(self, letter: Letter | DeadLetter) -> "Future[bool | None]":
         """Keep a letter. When the future is there it is kept for good.
 
-        It gives whether the letter is a new one, None where that cannot be told; it raises TooLong for what never fits.
+        It returns whether the letter is a new one, None where that cannot be told. It raises TooLong for what never
+        fits, and DeadLettersFull for a dead letter too many.
         """
         ...
 
@@ -158,16 +192,16 @@ class Mailbox(Protocol):
         """Tell how much waits."""
         ...
 
-    def dead_letters(self, most: int = 1000) -> list[tuple[int, DeadLetter]]:
-        """Give what no run can be made of, with the numbers by which it is removed."""
+    def dead_letters(self, most: int = 1000, after: int = 0) -> list[tuple[int, DeadLetter]]:
+        """Return what no run can be made of, by number: the first of those with a greater number than `after`."""
         ...
 
-    def remove_dead_letter(self, seq: int) -> "Future[bool]":
-        """Remove one of them; gives whether there was such a one."""
+    def remove_dead_letters(self, seqs: Sequence[int]) -> "Future[set[int]]":
+        """Remove some of them; returns which of the numbers there were."""
         ...
 
-    def give_back(self, seq: int, letter: Letter) -> "Future[bool]":
-        """Keep a letter that was made of a dead one, and then remove that; gives whether there was such a one."""
+    def give_back(self, seq: int, letters: Sequence[Letter]) -> "Future[bool]":
+        """Keep letters that were made of a dead one, and then remove that; returns whether there was such a one."""
         ...
 
     def keep_rules(self, rules: Rules) -> None:

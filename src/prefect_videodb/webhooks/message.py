@@ -20,9 +20,8 @@ import re
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
-from uuid import uuid4
 
-from prefect_videodb.webhooks.decode import Malformed, Unknown, decode
+from prefect_videodb.webhooks.decode import Unreadable, decode
 from prefect_videodb.webhooks.mail import DeadLetter, Letter, Waiting
 from prefect_videodb.webhooks.receiver import ROUTE, RUN, kept, without_token
 from prefect_videodb.webhooks.rules import SHORTEST_TOKEN, Rules
@@ -38,7 +37,7 @@ Entry = dict[str, Any]
 def entry_of(letter: Letter | DeadLetter) -> Entry:
     """Make the message of a letter, as SendMessageBatch takes it, without its `Id`."""
     if isinstance(letter, DeadLetter):
-        return dead_entry(letter, uuid4().hex)
+        return dead_entry(letter, letter.digest)
     body, encoding = _written(letter.body) if letter.body else (json.dumps(letter.told), "told")
     return {
         "MessageBody": body,
@@ -101,7 +100,7 @@ def read(message: Mapping[str, Any], rules: Rules) -> Waiting | DeadLetter:
         return dead("its group is no name of a route")
     try:
         letter = _letter(beside, route, body, is_ours=is_ours)
-    except (Malformed, Unknown) as error:
+    except Unreadable as error:
         return dead(str(error))
     if isinstance(letter, DeadLetter):
         return dead(letter.reason)
@@ -156,7 +155,7 @@ def _object(body: bytes) -> dict[str, Any]:
         told = json.loads(body)
         if isinstance(told, dict):
             return told
-    raise Unknown("what it holds cannot be read")
+    raise Unreadable("what it holds cannot be read")
 
 
 def _written(body: bytes) -> tuple[str, str | None]:

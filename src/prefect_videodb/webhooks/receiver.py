@@ -17,9 +17,11 @@ from urllib.parse import quote
 
 from prefect_videodb.redact import BLOT
 from prefect_videodb.webhooks.alert import Alert, identity
-from prefect_videodb.webhooks.decode import LifecycleEvent, Malformed, Unknown, decode
+from prefect_videodb.webhooks.decode import LONGEST_BODY, LifecycleEvent, decode_all, storable, unpack
+from prefect_videodb.webhooks.firing import firing_of
 from prefect_videodb.webhooks.lifecycle import identity_of_stage
-from prefect_videodb.webhooks.mail import Away, Backlog, DeadLetter, Letter, Mailbox, TooLong
+from prefect_videodb.webhooks.log_limit import LogLimit
+from prefect_videodb.webhooks.mail import Away, Backlog, DeadLetter, DeadLettersFull, Letter, Mailbox, TooLong
 from prefect_videodb.webhooks.rules import Rules
 from prefect_videodb.webhooks.waking import Waker
 
@@ -30,20 +32,17 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 PATH = "videodb"
 ROUTE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 RUN = re.compile(r"[0-9a-f-]{36}")
-_ADDRESS = re.compile(rf"/{PATH}/(?P<route>{ROUTE.pattern})/(?P<token>[^/]{{1,256}})(/(?P<run>{RUN.pattern}))?")
+_ADDRESS = re.compile(rf"/{PATH}/(?P<route>{ROUTE.pattern})/(?P<token>[^/]{{1,256}})(/(?P<run>{RUN.pattern}))?/?")
 _HEALTH = re.compile(r"/healthz(/(?P<token>[^/]{1,256}))?")
 # All that may be a token, right or wrong, wherever the application is mounted.
 _MAY_BE_TOKEN = re.compile(rf"(/{PATH}/[^/]*/|/healthz/).+", re.DOTALL)
-# The longest alert ever seen had a few thousand bytes.
-_LONGEST_BODY = 256 * 1024
 _BODY_WITHIN_S = 10.0
-_LARGEST = 2**53
 # Prefect refuses parameters of more than 524,288 bytes; others stand beside the alert.
 _LONGEST_TOLD = 256 * 1024
 _LONGEST_VALUE = 16 * 1024
 _MOST_BUCKETS = 1000
-# What Prefect does not take as it is in a parameter: its server fills in templates and variables, or looks for a block.
-_MEANT_FOR_PREFECT = re.compile(r"(__prefect_kind|\$ref)_*")
+# Who asks without a token is told what was so a moment ago: however many ask, the inbox is counted once.
+_COUNTED_FOR_S = 2.0
 _LATER = {"retry-after": "5"}
 # It gives a sign of life every ten seconds.
 _DISPATCHER_AWAY_S = 60.0
@@ -58,7 +57,7 @@ class _Bucket:
     at: float = field(default_factory=time.monotonic)
 
     def take(self, per_minute: int) -> float:
-        """Take one; gives 0, or after how many seconds there is one again."""
+        """Take one; returns 0, or after how many seconds there is one again."""
         now = time.monotonic()
         self.left = min(float(per_minute), self.left + (now - self.at) * per_minute / 60)
         self.at = now
@@ -94,6 +93,9 @@ class Receiver:
         self._on_letter = on_letter
         self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
         self._waker = Waker()
+        self._counting: tuple[float, asyncio.Task[Backlog]] | None = None
+        self._dead_letters_logged = LogLimit()
+        self._failures_logged = LogLimit()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -108,8 +110,8 @@ class Receiver:
             if (asked := _HEALTH.fullmatch(path)) and scope["method"] in {"GET", "HEAD"}:
                 await _answer(send, 200, await self._health(asked["token"] or _bearer(scope)))
                 return
-            letter = await self._read(scope, receive, path)
-            is_new = await self._keep(letter)
+            letters = await self._read(scope, receive, path)
+            is_new = await self._keep(letters)
         except Refused as refusal:
             # What follows of the body is not read: the connection ends with the answer.
             headers = refusal.headers | {"connection": "close"}
@@ -122,11 +124,11 @@ class Receiver:
         await _answer(send, 200, {"accepted": True, "new": is_new})
 
     async def _health(self, token: str | None) -> dict[str, Any]:
-        """Tell how much waits; with a valid token also why, which names routes and deployments."""
+        """Return how much waits; with a valid token also why, which names routes and deployments."""
         if token is not None and not self._rules().admits(token):
             raise Refused(401, "unauthorized")
         try:
-            backlog = await asyncio.to_thread(self._inbox.backlog)
+            backlog = await self._count(0.0 if token else _COUNTED_FOR_S)
         except Away as error:
             raise Refused(503, f"the inbox cannot be reached ({error})", _LATER) from None
         told_s = round(max(0.0, time.time() - backlog.oldest_at), 1) if backlog.oldest_at else None
@@ -135,7 +137,15 @@ class Receiver:
         told = {"waiting": backlog.waiting, "oldest_waits_s": oldest_s, "dead_letters": backlog.dead_letters}
         return told if token is None else told | {"troubles": backlog.troubles, "dispatcher": _dispatcher(backlog)}
 
-    async def _read(self, scope: Scope, receive: Receive, path: str) -> Letter | DeadLetter:
+    async def _count(self, known_for_s: float) -> Backlog:
+        """Return how much waits, as it was at most so many seconds ago. The inbox is asked once at a time."""
+        now = time.monotonic()
+        if self._counting is None or (self._counting[1].done() and now - self._counting[0] >= known_for_s):
+            self._counting = now, asyncio.create_task(asyncio.to_thread(self._inbox.backlog))
+        # Who goes away while it is counted does not stop it for the others.
+        return await asyncio.shield(self._counting[1])
+
+    async def _read(self, scope: Scope, receive: Receive, path: str) -> list[Letter | DeadLetter]:
         rules = self._rules()
         found = _ADDRESS.fullmatch(path)
         if found is None or not rules.admits(found["token"]):
@@ -143,37 +153,56 @@ class Receiver:
         if scope["method"] != "POST":
             raise Refused(405, "POST an alert", {"allow": "POST"})
         route = found["route"]
-        self._within_rate(route, rules)
+        bucket = self._within_rate(route, rules)
+        headers = {bytes(name).lower(): bytes(value).decode("latin-1") for name, value in scope["headers"]}
+        body, packed = unpack(await _body(headers, receive), headers.get(b"content-encoding", ""))
         # Who echoes the address that it was given must not spread it.
-        body = without_token(await _body(scope, receive), found["token"])
-        try:
-            told = decode(body)
-        except Malformed as error:
-            raise Refused(400, str(error)) from None
-        except Unknown as unknown:
-            logger.warning("Route %s was sent what is not known; it is kept as a dead letter", route)
-            return DeadLetter(route, str(unknown), body)
-        told.flow_run_id = found["run"]
-        return kept(told, route, body, rules.of(route).cooldown_s)
+        body = without_token(body, found["token"])
+        posted = decode_all(body, headers.get(b"content-type", ""))
+        # An array takes as many of the rate as it has alerts: what comes next waits until they are made up for.
+        bucket.left -= max(0, len(posted.read) - 1)
+        letters: list[Letter | DeadLetter] = []
+        for told, part in posted.read:
+            told.flow_run_id = found["run"]
+            letters.append(kept(told, route, part, rules.of(route).cooldown_s))
+        if posted.unreadable is not None:
+            letters.append(DeadLetter(route, packed or posted.reason, posted.unreadable))
+        return letters
 
-    def _within_rate(self, route: str, rules: Rules) -> None:
+    def _within_rate(self, route: str, rules: Rules) -> _Bucket:
         per_minute = rules.of(route).per_minute
-        wait_s = self._buckets.setdefault(route, _Bucket(float(per_minute))).take(per_minute)
+        bucket = self._buckets.setdefault(route, _Bucket(float(per_minute)))
+        wait_s = bucket.take(per_minute)
         self._buckets.move_to_end(route)
         # The name stands behind a valid token, and still there must not be as many buckets as there are names.
         if len(self._buckets) > _MOST_BUCKETS:
             self._buckets.popitem(last=False)
         if wait_s:
             raise Refused(429, "too many alerts", {"retry-after": str(int(wait_s) + 1)})
+        return bucket
 
-    async def _keep(self, letter: Letter | DeadLetter) -> bool | None:
+    async def _keep(self, letters: list[Letter | DeadLetter]) -> bool | None:
+        """Keep all that a body holds; returns whether there is something new in it, None where that cannot be told."""
         try:
-            return await self._waker.result(self._inbox.put(letter))
+            puts = [self._inbox.put(letter) for letter in letters]
+            found = [await self._waker.result(put) for put in puts]
         except TooLong as error:
             raise Refused(413, str(error)) from None
+        except DeadLettersFull as error:
+            self._failures_logged.warning(logger, "Something that cannot be read was answered 507: %s", error)
+            raise Refused(507, "it cannot be read, and no more of the kind is kept") from None
+        except Away as error:
+            self._failures_logged.warning(logger, "An alert was answered 503, to be sent again: %s", error)
+            raise Refused(503, "cannot be kept now, send it again", _LATER) from error
         except Exception as error:
             logger.exception("An alert could not be kept: it is answered 503, to be sent again")
             raise Refused(503, "cannot be kept now, send it again", _LATER) from error
+        for letter, is_new in zip(letters, found, strict=True):
+            if isinstance(letter, DeadLetter) and is_new is not False:
+                self._dead_letters_logged.warning(
+                    logger, "Route %s was sent what is kept as a dead letter: %s", letter.route, letter.reason
+                )
+        return True if True in found else None if None in found else False
 
 
 def kept(told: Alert | LifecycleEvent, route: str, body: bytes, cooldown_s: float = 0.0) -> Letter | DeadLetter:
@@ -190,7 +219,8 @@ def letter_of(told: Alert | LifecycleEvent, route: str, body: bytes, cooldown_s:
     if isinstance(told, Alert):
         if told.stream:
             kept["rtstream_id"] = told.stream
-        return Letter(identity(told, route), route, "alert", kept, body, cooldown_s)
+        firing = firing_of(told, route)
+        return Letter(identity(told, route), route, "alert", kept, body, cooldown_s, firing=firing)
     return Letter(identity_of_stage(told, route), route, "lifecycle", kept, body)
 
 
@@ -200,28 +230,6 @@ def without_token(body: bytes, token: str) -> bytes:
         if (found := token.encode(encoding, "replace")) in body:
             body = body.replace(found, BLOT.encode(encoding))
     return body
-
-
-def storable(value: Any) -> Any:
-    """Make of what came what every database can hold: no half characters, no NUL, no number of a thousand digits.
-
-    And what Prefect takes for what it says: a key that means something to Prefect gets another name.
-    """
-    if isinstance(value, str):
-        # What can be printed holds none of it, and to ask costs next to nothing.
-        is_sure = value.isprintable()
-        return value if is_sure else value.encode("utf-8", "replace").decode().replace("\x00", "\ufffd")
-    if isinstance(value, dict):
-        return {_key(storable(str(key))): storable(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [storable(inner) for inner in value]
-    if isinstance(value, int) and abs(value) > _LARGEST:
-        return float(value) if abs(value) < _LARGEST**4 else str(value)
-    return value
-
-
-def _key(key: str) -> str:
-    return f"{key}_" if _MEANT_FOR_PREFECT.fullmatch(key) else key
 
 
 def shortened(told: dict[str, Any]) -> dict[str, Any]:
@@ -270,14 +278,10 @@ class _Gone(Exception):
     """Whoever asked has gone."""
 
 
-async def _body(scope: Scope, receive: Receive) -> bytes:
-    headers = {bytes(name).lower(): bytes(value) for name, value in scope["headers"]}
-    kind = headers.get(b"content-type", b"application/json").split(b";")[0].strip().lower()
-    if kind != b"application/json" and not kind.endswith(b"+json"):
-        raise Refused(415, "the content type is not application/json")
-    length = headers.get(b"content-length", b"0")
-    if not length.isdigit() or int(length[:20]) > _LONGEST_BODY:
-        raise Refused(413, f"the body is longer than {_LONGEST_BODY} bytes")
+async def _body(headers: dict[bytes, str], receive: Receive) -> bytes:
+    length = headers.get(b"content-length", "")
+    if length.isdecimal() and int(length[:20]) > LONGEST_BODY:  # what is no number, the server has seen to
+        raise Refused(413, f"the body is longer than {LONGEST_BODY} bytes")
     try:
         async with asyncio.timeout(_BODY_WITHIN_S):
             return await _all_of(receive)
@@ -294,8 +298,8 @@ async def _all_of(receive: Receive) -> bytes:
             raise _Gone
         part = message.get("body", b"")
         size += len(part)
-        if size > _LONGEST_BODY:
-            raise Refused(413, f"the body is longer than {_LONGEST_BODY} bytes")
+        if size > LONGEST_BODY:
+            raise Refused(413, f"the body is longer than {LONGEST_BODY} bytes")
         parts.append(part)
         if not message.get("more_body"):
             return b"".join(parts)

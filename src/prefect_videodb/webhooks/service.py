@@ -1,14 +1,15 @@
 """The receiver and the dispatcher as a process: what it goes by, how it begins, how it ends."""
 
 import asyncio
+import errno
 import logging
 import resource
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import uvicorn
 
@@ -30,6 +31,9 @@ Part = Literal["receiver", "dispatcher"]
 _HEAD_WITHIN_S = 10.0
 _END_WITHIN_S = 10
 _SPARE_S = 2
+_MOST_PORTS_TRIED = 20
+_LAST_PORT = 65_535
+_RESERVED_FILES = 100
 # No sender needs more; httptools itself, which reads heads where it is installed, has no limit.
 _LONGEST_HEAD = 64 * 1024
 _TOO_LONG = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
@@ -63,6 +67,7 @@ class Service:
 
         Raises:
             ConfigurationError: the block, the inbox or the port cannot be used; the message says why.
+            Lost: the inbox is not there any more.
         """
         _raise_file_limit()
         inbox = open_inbox(self.inbox, self.dead_letters)
@@ -86,8 +91,10 @@ class Service:
         if self.only != "dispatcher":
             receiver = Receiver(inbox, lambda: known.rules, dispatcher.wake)
             parts.append(asyncio.create_task(self._listen(receiver, ended)))
+        lost = asyncio.wrap_future(inbox.lost)
         # A part that ends by itself has failed: the others end too, and whoever looks after the process begins anew.
-        await asyncio.wait([*parts, asyncio.create_task(ended.wait())], return_when=asyncio.FIRST_COMPLETED)
+        reasons: list[asyncio.Future[Any]] = [*parts, lost, asyncio.create_task(ended.wait())]
+        await asyncio.wait(reasons, return_when=asyncio.FIRST_COMPLETED)
         ended.set()
         dispatcher.wake()
         # What hangs at Prefect is cut off: what is not done waits in the inbox. A listener gives up by itself, before.
@@ -98,9 +105,11 @@ class Service:
         for part in parts:
             if not part.cancelled():
                 part.result()
+        if lost.done():
+            lost.result()
 
     async def _listen(self, receiver: Receiver, ended: asyncio.Event) -> None:
-        sock = _bound(self.host, self.port, shared=self.shares_port)
+        socks = _bound(self.host, self.port, shared=self.shares_port)
         config = uvicorn.Config(
             receiver,
             http=_Impatient,
@@ -113,9 +122,9 @@ class Service:
             server_header=False,
         )
         server = _Server(config)
-        serving = asyncio.create_task(server.serve(sockets=[sock]))
-        host, port = sock.getsockname()[:2]
-        print(f"Alerts are received at http://{host}:{port}/{PATH}/<route>/<token>", flush=True)  # noqa: T201 - for whoever started it
+        serving = asyncio.create_task(server.serve(sockets=socks))
+        for sock in socks:
+            print(f"Alerts are received at http://{_address(sock)}/{PATH}/<route>/<token>", flush=True)  # noqa: T201 - for whoever started it
         await asyncio.wait([serving, asyncio.create_task(ended.wait())], return_when=asyncio.FIRST_COMPLETED)
         server.should_exit = True
         await serving
@@ -137,6 +146,10 @@ class _Impatient(HttpProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        # Each connection is an open file. The dispatcher needs some, too, and a listener that has none left spins.
+        if len(self.connections) > resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _RESERVED_FILES:
+            transport.abort()
+            return
         self._wait_for_head()
 
     def data_received(self, data: bytes) -> None:
@@ -193,15 +206,57 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-def _bound(host: str, port: int, *, shared: bool) -> socket.socket:
+def _bound(host: str, port: int, *, shared: bool) -> list[socket.socket]:
+    """Listen at every address of a host, at one port; `::` takes IPv4, too."""
+    host = host.removeprefix("[").removesuffix("]")
+    if not 0 <= port <= _LAST_PORT:  # the system would count on from 0
+        raise ConfigurationError(f"nothing can listen at {host}:{port}: a port is a number from 0 to {_LAST_PORT}")
     try:
-        sock = socket.create_server((host, port), backlog=2048, reuse_port=shared)
+        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        addresses = list(dict.fromkeys((one[0], one[4]) for one in found))
+        for _ in range(_MOST_PORTS_TRIED):
+            # The port that the system chose at the first address may be taken at another one.
+            if socks := _bound_to_all(addresses, shared=shared):
+                return socks
+        why = "no port is free at all of its addresses"
     except OSError as error:
-        raise ConfigurationError(f"nothing can listen at {host}:{port}: {error.strerror}") from error
-    # asyncio sets it for sockets that name their protocol, and those of a server made like this do not: the second half
-    # of an answer would wait for the client to acknowledge the first, 40 ms.
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return sock
+        why = str(error.strerror)
+    raise ConfigurationError(f"nothing can listen at {host}:{port}: {why}")
+
+
+def _bound_to_all(addresses: Sequence[tuple[int, Any]], *, shared: bool) -> list[socket.socket]:
+    """Listen at each address, at the same port; returns nothing where the one that was chosen is taken."""
+    socks: list[socket.socket] = []
+    failure: OSError | None = None
+    for family, (host, port, *scope) in addresses:
+        chosen = socks[0].getsockname()[1] if socks else port
+        takes_both = family == socket.AF_INET6 and host == "::" and len(addresses) == 1
+        try:
+            sock = socket.create_server(
+                (host, chosen, *scope), family=family, backlog=2048, reuse_port=shared, dualstack_ipv6=takes_both
+            )
+        except OSError as error:
+            failure = error
+            if error.errno != errno.EADDRINUSE:
+                continue  # a machine without IPv6 has a name for it all the same
+            for one in socks:
+                one.close()
+            if port == 0 and socks:
+                return []
+            raise
+        # asyncio sets it for sockets that name their protocol, and those of a server made like this do not: the second
+        # half of an answer would wait for the client to acknowledge the first, 40 ms.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        socks.append(sock)
+    if failure and not socks:
+        raise failure
+    return socks
+
+
+def _address(sock: socket.socket) -> str:
+    """Return what stands in a URL for a socket."""
+    host, port = sock.getsockname()[:2]
+    return f"[{host.replace('%', '%25')}]:{port}" if sock.family == socket.AF_INET6 else f"{host}:{port}"
 
 
 def _raise_file_limit() -> None:

@@ -11,11 +11,15 @@ import threading
 import time
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
+from prefect_videodb.webhooks.alert import Alert
 from prefect_videodb.webhooks.dead_queue import DeadQueue
+from prefect_videodb.webhooks.firing import RecentFirings, firing_of
 from prefect_videodb.webhooks.hand import Hand
+from prefect_videodb.webhooks.log_limit import LogLimit
 from prefect_videodb.webhooks.mail import Backlog, DeadLetter, Letter, NotSupported, Waiting
 from prefect_videodb.webhooks.message import body_of, entry_of, read
 from prefect_videodb.webhooks.queues import connect, count, longest_of
@@ -49,6 +53,12 @@ class SqsInbox:
         self._sender = Sender(self._sqs, url, longest)
         self._hand = Hand(self._sqs, url, self._sort)
         self._workers = ThreadPoolExecutor(8, "sqs")
+        # Their own: a flood of dead letters must not hold up what is done.
+        self._dead_workers = ThreadPoolExecutor(4, "sqs-dead")
+        self._recent = RecentFirings()
+        self._dead_letters_logged = LogLimit()
+        self.lost: Future[None] = Future()
+        self.lost.set_running_or_notify_cancel()
         self._lock = threading.Lock()
         self._troubles: dict[str, str] = {}
         self._known: tuple[float, Backlog] | None = None
@@ -57,6 +67,7 @@ class SqsInbox:
     def close(self) -> None:
         """Send what waits to be sent, and give back what is in hand."""
         self._workers.shutdown()
+        self._dead_workers.shutdown()
         self._hand.close()
         self._sender.close()
         self._dead.close()
@@ -66,7 +77,9 @@ class SqsInbox:
 
     def put(self, letter: Letter | DeadLetter) -> "Future[bool | None]":
         """Keep a letter. When the future is there SQS has it; whether it is a new one it does not tell."""
-        return (self._dead if isinstance(letter, DeadLetter) else self._sender).put(entry_of(letter))
+        if isinstance(letter, DeadLetter):
+            return self._dead_workers.submit(self._dead.put_within_bound, entry_of(letter))
+        return self._sender.put(entry_of(letter))
 
     # --- out ----------------------------------------------------------------------------------------------------------
 
@@ -146,10 +159,22 @@ class SqsInbox:
             group = str(message["Attributes"].get("MessageGroupId", ""))
             letter = DeadLetter(group, f"it cannot be read ({type(error).__name__})", body_of(message))
         if isinstance(letter, Waiting):
-            return letter
-        logger.warning("Route %r was sent what is kept as a dead letter: %s", letter.route, letter.reason)
+            return self._with_first_identity(letter)
+        self._dead_letters_logged.warning(
+            logger, "Route %r was sent what is kept as a dead letter: %s", letter.route, letter.reason
+        )
         self._dead.bury(message, letter)
         return None
+
+    def _with_first_identity(self, letter: Waiting) -> Waiting:
+        """Return a letter with the identity under which its firing came first, as far as this process remembers.
+
+        SQS compares identities only, and one told in another precision has another.
+        """
+        if letter.kind != "alert":
+            return letter
+        firing = firing_of(Alert.model_validate(letter.told), letter.route)
+        return replace(letter, identity=self._recent.first_identity(firing, letter.identity)) if firing else letter
 
     def _delete(self, seqs: Sequence[int]) -> None:
         for held in [held for seq in seqs if (held := self._hand.get(seq))]:
@@ -181,19 +206,24 @@ class SqsInbox:
         self._known = (time.monotonic(), told_now)
         return told_now
 
-    def dead_letters(self, most: int = 1000) -> list[tuple[int, DeadLetter]]:
-        """Give the dead letters that nobody else looks at just now, with the numbers that SQS has given them."""
-        return self._dead.all(most)
+    def dead_letters(self, most: int = 1000, after: int = 0) -> list[tuple[int, DeadLetter]]:
+        """Return the dead letters that nobody else looks at just now, with the numbers that SQS has given them."""
+        return self._dead.all(most, after)
 
-    def remove_dead_letter(self, seq: int) -> "Future[bool]":
-        """Remove one of them; gives whether there was such a one."""
-        return self._workers.submit(self._dead.remove, seq)
+    def remove_dead_letters(self, seqs: Sequence[int]) -> "Future[set[int]]":
+        """Remove some of them; returns which of the numbers there were."""
+        return self._workers.submit(self._dead.remove, seqs)
 
-    def give_back(self, seq: int, letter: Letter) -> "Future[bool]":
-        """Send a letter that was made of a dead one, and then remove that; gives whether there was such a one."""
+    def give_back(self, seq: int, letters: Sequence[Letter]) -> "Future[bool]":
+        """Send letters that were made of a dead one, and then remove that; returns whether there was such a one."""
         # SQS drops what it had within five minutes: under the id that it had before, the letter could be lost.
-        entry = entry_of(letter) | {"MessageDeduplicationId": uuid4().hex}
-        return self._workers.submit(self._dead.remove, seq, lambda: self._sender.put(entry).result())
+        entries = [entry_of(letter) | {"MessageDeduplicationId": uuid4().hex} for letter in letters]
+
+        def send() -> None:
+            for sent in [self._sender.put(entry) for entry in entries]:
+                sent.result()
+
+        return self._workers.submit(lambda: bool(self._dead.remove([seq], send)))
 
     # --- rules --------------------------------------------------------------------------------------------------------
 
