@@ -19,11 +19,17 @@ _AUTOMATIC = re.compile(r":(?=//)|(?<=www)\.|@", re.IGNORECASE)
 _PLAIN = str.maketrans({"<": "\u2039", ">": "\u203a", "@": "\uff20", "[": "(", "]": ")", "`": "'"})
 _PLAIN_LINK = re.compile(r":(?=//)|(?<=www)\.|(?<=mailto):|(?<=tel):", re.IGNORECASE)
 _URL_CHARACTERS = ":/?#[]!$&'()*+,;=%~"
+# Prefect's UI breaks lines between words only, has room for 710 px, and hides what is wider.
+_LONGEST_WORD = 64
+# In a title, whose letters are larger.
+LONGEST_WORD_OF_A_TITLE = 32
 
 
-def escape(text: str) -> str:
-    """Make any text stand in a markdown table as it is: no markup, no HTML, no link, one line."""
-    marked = _MARKDOWN.sub(r"\\\1", html.escape(one_line(text), quote=False))
+def escape(text: str, longest_word: int = _LONGEST_WORD) -> str:
+    """Make any text stand in markdown as it is: no markup, HTML or link, one line, no word wider than the page."""
+    half = longest_word // 2
+    words = (w if len(w) <= longest_word else f"{w[: half - 1]}…{w[-half:]}" for w in one_line(text).split())
+    marked = _MARKDOWN.sub(r"\\\1", html.escape(" ".join(words), quote=False))
     return _AUTOMATIC.sub(lambda sign: f"&#{ord(sign[0])};", marked)
 
 
