@@ -21,7 +21,8 @@ def _locked() -> list[Distribution]:
 
 
 def _licence(one: Distribution) -> str:
-    told = [one.metadata.get("License-Expression") or "", (one.metadata.get("License") or "").partition("\n")[0]]
+    expressions = one.metadata.get_all("License-Expression") or []
+    told = [*expressions, *(text.partition("\n")[0] for text in one.metadata.get_all("License") or [])]
     classifiers = one.metadata.get_all("Classifier") or []
     return " ".join([*told, *(text.rpartition("::")[2] for text in classifiers if text.startswith("License"))]).strip()
 
