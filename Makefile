@@ -13,12 +13,13 @@ export TMPDIR := $(CURDIR)/.cache/tmp
 # The same, as a target: a path with a space would be two.
 TMP := .cache/tmp
 
-.PHONY: help demo test check soak system-packages sdk sqs-server lock format clean
+.PHONY: help demo test check soak system-packages sdk sqs-server lock pictures format clean
 
 help:
-	@echo "make demo    record half a minute of a sample meeting, here, and look at it in Prefect's UI"
+	@echo "make demo    record a minute of a sample meeting, here, and look at it in Prefect's UI"
 	@echo "make test    linters, type checkers and the whole test suite"
 	@echo "make check   only the linters and type checkers"
+	@echo "make pictures   make the pictures of README.md anew"
 	@echo "make lock    pin the dependencies anew"
 	@echo "make clean   remove what these commands made"
 
@@ -40,6 +41,10 @@ soak: $(VENV)/.dev
 	VIDEODB_ALERTS=10000 $(BIN)/python -m pytest -n 0 -v tests/webhooks/test_kills.py
 	VIDEODB_SOAK=yes $(BIN)/python -m pytest -n 0 -v tests/flows/matrix
 	VIDEODB_PARKED=1000 $(BIN)/python -m pytest -n 0 -v tests/flows/test_many_parked.py
+
+# Makes those of README.md from the demo, which a test of the suite looks at in a browser.
+pictures: $(VENV)/.dev system-packages
+	VIDEODB_PICTURES=docs $(BIN)/python -m pytest -n 0 tests/deployments/test_demo.py -k records
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format .

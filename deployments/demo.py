@@ -1,4 +1,4 @@
-"""Record half a minute of a sample meeting on this machine, through a deployment, and show where to look at it.
+"""Record a minute of a sample meeting on this machine, through a deployment, and show where to look at it.
 
 Run by `make demo`. Starts the embedded VideoDB, a Prefect server and a worker, and stops them again. Everything it
 keeps lies in `.demo`; a second run starts from what the first one left there.
@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, NoReturn, cast
 
 ROOT = Path(__file__).resolve().parent.parent
 HOME = ROOT / ".demo"
-MINUTES = 0.5
+# Long enough to be parked: the run is shown as `Recording`, and holds no process.
+MINUTES = 1.0
 _API_KEY = "local-demo-key"
 _START_TIMEOUT_S = 180.0
 _RUN_TIMEOUT_S = 900.0
@@ -77,7 +78,7 @@ def _demo() -> int:
         _wait_for_prefect(server)
         _say(f"Prefect on http://127.0.0.1:{prefect_port}")
         _save_blocks(videodb.base_url, videodb.sample_url)
-        _command("prefect", "work-pool", "create", "meetings", "--type", "process", "--overwrite")
+        _command("prefect", "work-pool", "create", "meetings", "--type", "videodb-in-process", "--overwrite")
         _command("prefect", "deploy", "--all")
         try:
             with _process("worker", "prefect", "worker", "start", "--pool", "meetings"):
@@ -112,14 +113,16 @@ def _record() -> int:
     run = run_deployment(
         "record-meeting/record-meeting", parameters={"duration_minutes": MINUTES, "name": "Demo meeting"}, timeout=0
     )
+    run = cast("FlowRun", run)  # typed as if it might be a coroutine
+    page = f"{os.environ['PREFECT_API_URL'].removesuffix('/api')}/runs/flow-run/{run.id}"
+    _say(f"Look at it meanwhile: {page}")
     with get_client(sync_client=True) as client:
-        run = _follow(client, cast("FlowRun", run))  # typed as if it might be a coroutine
-        ui = os.environ["PREFECT_API_URL"].removesuffix("/api")
+        run = _follow(client, run)
         if run.state is None or not run.state.is_completed():
-            _say(f"The run ended as {run.state}. Its log: {ui}/runs/flow-run/{run.id}; ours: {HOME / 'logs'}")
+            _say(f"The run ended as {run.state}. Its log: {page}; ours: {HOME / 'logs'}")
             return 1
         recording: MeetingRecording = run.state.result(_sync=True)  # type: ignore[call-arg]
-    _show(recording, f"{ui}/runs/flow-run/{run.id}")
+    _show(recording, page)
     if not recording.hits or not recording.clip:
         _say("The recording holds no hit: the demo did not show what it should.")
         return 1

@@ -1,20 +1,27 @@
 """Shared by all tests: a Prefect home of their own, a real Prefect server, and no silent skips."""
 
 import os
-import shutil
 import signal
 import tempfile
 from collections.abc import Iterator
 from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.support.certificates import make_authority
+from tests.support.reaper import end_with_make, reap_at_end_of
 
 # Prefect reads these when it is imported, so they are set before anything imports it.
-_HOME = Path(tempfile.mkdtemp(prefix="prefect-videodb-tests-"))
+_HOME = Path(tempfile.mkdtemp(prefix="videodb-tests-"))
+reap_at_end_of(_HOME)
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    end_with_make()
+    # Everything temporary is in one folder, pytest's own included (`--basetemp` keeps that). Not for each worker:
+    # the paths of sockets may have 107 characters.
+    os.environ["TMPDIR"] = tempfile.tempdir = str(_HOME)
 for _name in [name for name in os.environ if name.startswith("PREFECT_")]:
     del os.environ[_name]  # what the developer has set for another Prefect must not reach this one
 os.environ |= {
@@ -109,17 +116,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item, call: pytest.CallInfo[None]
-) -> Iterator[None]:  # pragma: no cover - pytest calls it
+def pytest_runtest_makereport() -> Iterator[None]:
     """Under CI nothing may be skipped: what is missing there is missing in CI's own installation."""
-    report = yield
+    return _not_skipped((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Iterator[None]:
+    """Under CI no file may be skipped as a whole, either."""
+    return _not_skipped((yield))
+
+
+def _not_skipped(report: pytest.TestReport | pytest.CollectReport) -> Any:
     if os.environ.get("CI") and report.skipped and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
-        report.longrepr = f"{item.nodeid} was skipped, and under CI nothing may be: {call.excinfo}"
+        report.longrepr = f"{report.nodeid} was skipped, and under CI nothing may be: {report.longrepr}"
     return report
-
-
-def pytest_unconfigure() -> None:
-    """Leave nothing behind."""
-    shutil.rmtree(_HOME, ignore_errors=True)

@@ -163,6 +163,19 @@ def test_every_link_into_the_project_leads_somewhere(page: Path) -> None:
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
+def test_work_pool_type_is_the_same_everywhere() -> None:
+    pages = [*PAGES, ROOT / "prefect.yaml", ROOT / "deployments" / "demo.py"]
+    texts = [re.sub(r"[\"',]", "", page.read_text(encoding="utf-8")) for page in pages]
+    created = [kind for text in texts for kind in re.findall(r"work-pool create meetings --type (\S+)", text)]
+    assert created == ["videodb-in-process"] * 4
+
+
+def test_nothing_is_installed_from_an_index_that_does_not_have_it() -> None:
+    """The package is on none: whoever registers its name there would be installed instead."""
+    sources = [*PAGES, *(ROOT / "src").rglob("*.py")]
+    assert [page for page in sources if re.search(r"pip install \S*prefect-videodb", page.read_text("utf-8"))] == []
+
+
 def test_the_blocks_are_registered_as_shown(prefect_api: str) -> None:
     command = "prefect block register -m prefect_videodb"
     assert command in README

@@ -232,7 +232,7 @@ def test_importing_the_server_imports_no_media_and_no_http_library() -> None:
 def test_a_missing_extra_is_an_error_that_says_what_to_install(missing: str) -> None:
     code = f"import sys; sys.modules[{missing!r}] = None; from prefect_videodb.local_server import LocalServer"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert ended.stderr.strip().splitlines()[-1].endswith("pip install 'prefect-videodb[local]'")
+    assert ended.stderr.strip().splitlines()[-1].endswith("pip install '.[local]' in the project's folder")
 
 
 def test_a_server_that_was_closed_leaves_no_thread_and_no_port(data: Path) -> None:

@@ -140,7 +140,7 @@ def test_a_missing_recognizer_is_an_error_that_says_what_to_install() -> None:
         "list(PocketsphinxEngine().transcribe(lambda: [], on_progress=print))"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert ended.stderr.strip().splitlines()[-1].endswith("pip install 'prefect-videodb[local]'")
+    assert ended.stderr.strip().splitlines()[-1].endswith("pip install '.[local]' in the project's folder")
 
 
 def test_the_recognizer_is_imported_in_the_worker_only() -> None:

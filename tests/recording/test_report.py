@@ -43,7 +43,7 @@ def test_the_report_shows_links_hits_with_time_codes_the_clip_and_what_was_spent
     assert "2026-11-23 09:00:00 UTC to 2026-11-23 09:30:00 UTC, 30:01 long." in shown
     assert "[▶ Play the recording](<http://h/watch?v=video>)" in shown
     assert "[▶ Play the clip of the hits](<http://h/watch?v=clip>)" in shown
-    assert "| [1:05](<http://h/watch?v=hit>) | Alice \\| sends it | action items | 0.88 |" in shown
+    assert "- [1:05](<http://h/watch?v=hit>) Alice \\| sends it (action items, 0.88)" in shown
     assert "The clip is 0:09 long: 1:03 to 1:13." in shown
     assert "| connect | 1.2 s |" in shown
 

@@ -20,10 +20,12 @@ def made_once(kind: str, make: Callable[[Path], None]) -> Path:
     with (_CACHE / f"{kind}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # the suite runs in several processes
         if not made.exists():
-            with tempfile.TemporaryDirectory(dir=_CACHE) as half:
-                make(Path(half))
-                shutil.copytree(half, made.with_suffix(".half"), dirs_exist_ok=True)
-            made.with_suffix(".half").rename(made)
+            half = made.with_suffix(".half")
+            shutil.rmtree(half, ignore_errors=True)  # of a run that was interrupted while it copied
+            with tempfile.TemporaryDirectory() as folder:
+                make(Path(folder))
+                shutil.copytree(folder, half)
+            half.rename(made)
     return made
 
 

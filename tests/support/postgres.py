@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tests.support.migrated import made_once, upgrade
 from tests.support.processes import free_port, stopped
+from tests.support.reaper import MARK
 
 _START_TIMEOUT_S = 60.0
 
@@ -44,7 +45,7 @@ def _make(programs: Path, target: Path) -> None:
 @contextmanager
 def _folder() -> Iterator[tuple[Path, str | None]]:
     """Give a folder that the user who runs it can reach, and that user: those of pytest are closed to others."""
-    folder = Path(tempfile.mkdtemp(prefix="prefect-videodb-postgres-", dir="/tmp"))
+    folder = Path(tempfile.mkdtemp(prefix=f"{os.environ[MARK]}-", dir="/tmp"))
     # PostgreSQL refuses to run as root.
     user = "postgres" if os.geteuid() == 0 else None
     try:

@@ -34,14 +34,16 @@ class PrefectServer:
 
 
 @contextmanager
-def running_prefect_server(home: Path, port: int | None = None, database: str | None = None) -> Iterator[PrefectServer]:
+def running_prefect_server(
+    home: Path, port: int | None = None, database: str | None = None, *, ui: bool = False
+) -> Iterator[PrefectServer]:
     """Run a Prefect server; it may be killed meanwhile. Its database is `prefect.db` in `home`, or one with a URL."""
     if not database and not (home / "prefect.db").exists():
         shutil.copyfile(made_once("sqlite", _migrate) / "prefect.db", home / "prefect.db")
     port = port or free_port()
     url = f"http://127.0.0.1:{port}/api"
     log = home / "server.log"
-    environment = {"PREFECT_HOME": str(home), "PREFECT_API_URL": url, "PREFECT_UI_ENABLED": "false"}
+    environment = {"PREFECT_HOME": str(home), "PREFECT_API_URL": url, "PREFECT_UI_ENABLED": str(ui)}
     if database:
         environment["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = database
     process = start("prefect", "server", "start", "--port", str(port), log=log, environment=environment)

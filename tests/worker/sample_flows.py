@@ -1,7 +1,9 @@
 """Flows that the tests of the worker deploy. Each writes what it did into the folder that it is given."""
 
 import asyncio
+import ctypes
 import os
+import signal
 import sys
 import threading
 import time
@@ -130,6 +132,12 @@ def stubborn(folder: str) -> None:
 @flow(**HOOKS)
 def misbehave(folder: str, how: str) -> Any:
     note(folder, how)
+    if how == "leave":
+        os._exit(0)
+    if how == "segmentation fault":
+        ctypes.string_at(0)
+    if how == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
     if how == "exit":
         sys.exit(3)
     if how == "memory":

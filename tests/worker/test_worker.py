@@ -3,6 +3,7 @@
 import itertools
 import os
 import signal
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -57,6 +58,51 @@ def test_one_run_that_breaks_takes_no_other_along(pool: Pool) -> None:
     beside.end()
     beside.wait_for_state("Completed")
     assert beside.notes() == ["began", "ended"]
+
+
+@pytest.mark.parametrize("how", ["leave", "kill"])
+def test_poison_pill_is_given_up_alone(pool: Pool, how: str) -> None:
+    """Only the run that kills its process is reported as crashed; the others finish, and the worker survives."""
+    beside = [pool.run("wait"), pool.run("wait_async")]
+    worker = pool.start()
+    for run in beside:
+        run.wait_for_note("began")
+    culprit = pool.run("misbehave", how=how)
+    deaths = 0
+    while culprit.state() != "Crashed":
+        if worker.poll() is not None:
+            deaths += 1
+            worker = pool.start()
+        time.sleep(0.2)
+    assert deaths == 2
+    assert culprit.notes() == [how] * 6 + ["crashed Crashed"]
+    apart, apart_async = beside
+    apart.cancel()
+    apart.wait_for_state("Cancelled")
+    assert apart.notes() == ["began"] * 3 + ["left RunCancelled", "cancelled Cancelling"]
+    apart_async.end()
+    apart_async.wait_for_state("Completed")
+    assert apart_async.notes() == ["began"] * 3 + ["ended"]
+    assert worker.poll() is None
+
+
+def test_run_under_suspicion_is_handed_to_the_next_worker(pool: Pool) -> None:
+    """A worker that is killed takes a run apart along, which is not counted; one that is told to end hands it back."""
+    run = pool.run("wait")
+    for deaths in range(1, 5):
+        worker = pool.start()
+        run.wait_until(lambda n=deaths: run.notes().count("began") == n, "it began")
+        worker.kill()
+    worker = pool.start()
+    run.wait_until(lambda: run.notes().count("began") == 5, "it began")
+    assert run.read().labels["videodb-worker.losses"] == 2
+    worker.send_signal(signal.SIGTERM)
+    worker.wait(90)
+    assert run.state() == "AwaitingRetry", pool.log()
+    assert run.notes() == ["began"] * 5 + ["left RunLetGo"]
+    run.end()
+    pool.start()
+    run.wait_for_state("Completed")
 
 
 def test_a_cancelled_run_ends_with_its_hooks(pool: Pool) -> None:

@@ -5,7 +5,7 @@ from prefect.artifacts import create_markdown_artifact
 from prefect_videodb._showing import only_showing
 from prefect_videodb.following.models import FollowUp, Line
 from prefect_videodb.recording.archive import place
-from prefect_videodb.recording.text import clock, escape, link
+from prefect_videodb.recording.text import LONGEST_WORD_OF_A_TITLE, clock, escape, link
 
 _LONGEST_TEXT = 4000
 _MOST_LINES = 200
@@ -23,7 +23,7 @@ def publish(follow_up: FollowUp, not_notified: list[str]) -> None:
 
 def markdown(follow_up: FollowUp, not_notified: list[str]) -> str:
     """Write an alert up: the player link, the facts, what was said and seen around it, what is missing."""
-    lines = [f"# {escape(follow_up.label[:200])}", ""]
+    lines = [f"# {escape(follow_up.label[:200], LONGEST_WORD_OF_A_TITLE)}", ""]
     if follow_up.clip.player_url:
         lines += [link("▶ Play the clip", follow_up.clip.player_url), ""]
     if follow_up.explanation:
@@ -49,15 +49,14 @@ def _facts(follow_up: FollowUp) -> list[str]:
         "file": link("download", follow_up.file_url) if follow_up.file_url else None,
         "archived": place(follow_up.archived) if follow_up.archived else None,
     }
-    rows = [f"| {name} | {fact} |" for name, fact in facts.items() if fact is not None]
-    return ["| | |", "| --- | --- |", *rows] if rows else []
+    return [f"- {name}: {fact}" for name, fact in facts.items() if fact is not None]
 
 
 def _lines(title: str, lines: list[Line]) -> list[str]:
     if not lines:
         return []
-    rows = [f"| {clock(line.at)} | {escape(line.text[:_LONGEST_TEXT])} |" for line in lines[:_MOST_LINES]]
-    return [f"## {title}", "", "| at | |", "| --- | --- |", *rows, ""]
+    rows = [f"- {clock(line.at)}: {escape(line.text[:_LONGEST_TEXT])}" for line in lines[:_MOST_LINES]]
+    return [f"## {title}", "", *rows, ""]
 
 
 def _notifications(follow_up: FollowUp, not_notified: list[str]) -> list[str]:

@@ -30,6 +30,7 @@ def __getattr__(name: str) -> Any:
             if package not in EXTRA:
                 raise
             raise ModuleNotFoundError(
-                f"the local server needs {package}: pip install 'prefect-videodb[local]'", name=package
+                f"the local server needs {package}: pip install '.[local]' in the project's folder",
+                name=package,
             ) from error
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

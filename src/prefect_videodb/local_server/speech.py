@@ -78,7 +78,7 @@ class PocketsphinxEngine:
     def transcribe(self, sound: Sound, *, on_progress: Callable[[float], None]) -> Iterator[Utterance]:
         """Yield what is said."""
         if importlib.util.find_spec("pocketsphinx") is None:
-            raise Unsupported("Spoken words need the speech engine: pip install 'prefect-videodb[local]'")
+            raise Unsupported("Spoken words need the speech engine: pip install '.[local]' in the project's folder")
         yield from _listen(sound, on_progress)
 
 

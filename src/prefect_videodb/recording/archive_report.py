@@ -4,7 +4,7 @@ from prefect.artifacts import create_markdown_artifact
 
 from prefect_videodb._showing import only_showing
 from prefect_videodb.archiving.models import Archived
-from prefect_videodb.recording.text import clock, escape, timecode
+from prefect_videodb.recording.text import LONGEST_WORD_OF_A_TITLE, clock, escape, timecode
 
 
 def publish(archived: Archived) -> None:
@@ -22,7 +22,7 @@ def markdown(archived: Archived) -> str:
     deleted = " It is deleted at VideoDB." if archived.deleted_from_videodb else ""
     return "\n".join(
         [
-            f"# {escape(archived.name or archived.video_id)}",
+            f"# {escape(archived.name or archived.video_id, LONGEST_WORD_OF_A_TITLE)}",
             "",
             f"Archived {clock(archived.archived_at)}. {took}{deleted}",
             "",

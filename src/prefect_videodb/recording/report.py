@@ -8,7 +8,7 @@ from prefect_videodb._showing import only_showing
 from prefect_videodb.recording.archive import place
 from prefect_videodb.recording.models import MeetingRecording, Span
 from prefect_videodb.recording.showing import REPORT
-from prefect_videodb.recording.text import clock, escape, link, timecode
+from prefect_videodb.recording.text import LONGEST_WORD_OF_A_TITLE, clock, escape, link, timecode
 from prefect_videodb.recording.time_zones import showing_times_in, zone_named
 
 
@@ -29,7 +29,7 @@ def _head(recording: MeetingRecording) -> list[str]:
     length = f", {timecode(recording.video_length_s)} long" if recording.video_length_s else ""
     early = ", ended early" if recording.ended_early else ""
     lines = [
-        f"# {escape(recording.name)}",
+        f"# {escape(recording.name, LONGEST_WORD_OF_A_TITLE)}",
         "",
         f"Recorded from {clock(window.start)} to {clock(window.end)}{length}{early}.",
         "",
@@ -62,11 +62,11 @@ def _hits(recording: MeetingRecording) -> list[str]:
     if not recording.hits:
         return ["## What was found", "", "None of the queries found anything."]
     rows = [
-        f"| {link(timecode(hit.start_s), hit.player_url)} | {escape(hit.text)} | {escape(hit.query)} | "
-        f"{'' if hit.score is None else f'{hit.score:.2f}'} |"
+        f"- {link(timecode(hit.start_s), hit.player_url)} {escape(hit.text)} "
+        f"({escape(hit.query)}{'' if hit.score is None else f', {hit.score:.2f}'})"
         for hit in recording.hits
     ]
-    return ["## What was found", "", "| at | said | query | score |", "| --- | --- | --- | --- |", *rows]
+    return ["## What was found", "", *rows]
 
 
 def _clip(recording: MeetingRecording) -> list[str]:

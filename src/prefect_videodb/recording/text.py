@@ -21,11 +21,17 @@ _AUTOMATIC = re.compile(r":(?=//)|(?<=www)\.|@", re.IGNORECASE)
 _PLAIN = str.maketrans({"<": "\u2039", ">": "\u203a", "@": "\uff20", "[": "(", "]": ")", "`": "'"})
 _PLAIN_LINK = re.compile(r":(?=//)|(?<=www)\.|(?<=mailto):|(?<=tel):", re.IGNORECASE)
 _URL_CHARACTERS = ":/?#[]!$&'()*+,;=%~"
+# Prefect's UI breaks lines between words only, has room for 710 px, and hides what is wider.
+_LONGEST_WORD = 64
+# In a title, whose letters are larger.
+LONGEST_WORD_OF_A_TITLE = 32
 
 
-def escape(text: str) -> str:
-    """Make any text stand in a markdown table as it is: no markup, no HTML, no link, one line."""
-    marked = _MARKDOWN.sub(r"\\\1", html.escape(one_line(text), quote=False))
+def escape(text: str, longest_word: int = _LONGEST_WORD) -> str:
+    """Make any text stand in markdown as it is: no markup, HTML or link, one line, no word wider than the page."""
+    half = longest_word // 2
+    words = (w if len(w) <= longest_word else f"{w[: half - 1]}…{w[-half:]}" for w in one_line(text).split())
+    marked = _MARKDOWN.sub(r"\\\1", html.escape(" ".join(words), quote=False))
     return _AUTOMATIC.sub(lambda sign: f"&#{ord(sign[0])};", marked)
 
 
@@ -61,29 +67,29 @@ def timecode(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def clock(moment: datetime, zone: tzinfo | None = None) -> str:
-    """Show a moment in a time zone, with its name and its offset from UTC.
+def clock(moment: datetime, zone: tzinfo | None = None, *, short: bool = False) -> str:
+    """Show a moment in a time zone, with its offset from UTC.
 
     Args:
         moment: one without a zone is shown as it is.
         zone: where it is shown; the zone of the run of this context when None.
+        short: without seconds and without the zone's name, for a table.
     """
+    form = "%Y-%m-%d %H:%M" if short else "%Y-%m-%d %H:%M:%S"
     if moment.tzinfo is None:
-        return f"{moment:%Y-%m-%d %H:%M:%S}"
+        return f"{moment:{form}}"
     try:
         local = moment.astimezone(zone or current_zone())
     except OverflowError:  # of the first or the last year that there is
         local = moment
-    return f"{local:%Y-%m-%d %H:%M:%S} {_zone(local)}"
-
-
-def _zone(local: datetime) -> str:
     minutes = (local.utcoffset() or timedelta()) // timedelta(minutes=1)
     hours, rest = divmod(abs(minutes), 60)
-    offset = f"UTC{'-' if minutes < 0 else '+'}{hours:02}:{rest:02}"
-    if isinstance(local.tzinfo, ZoneInfo) and local.tzinfo.key:
-        return f"{local.tzinfo.key} ({offset})"
-    return offset if minutes else "UTC"
+    shown = f"UTC{'-' if minutes < 0 else '+'}{hours:02}:{rest:02}"
+    if isinstance(local.tzinfo, ZoneInfo) and local.tzinfo.key and not short:
+        shown = f"{local.tzinfo.key} ({shown})"
+    elif not minutes:
+        shown = "UTC"
+    return f"{local:{form}} {shown}"
 
 
 def as_moment(text: str | None) -> datetime | None:

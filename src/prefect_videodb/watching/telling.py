@@ -8,7 +8,7 @@ from prefect.events import emit_event
 from prefect_videodb._logging import get_logger
 from prefect_videodb._showing import only_showing
 from prefect_videodb.recording.showing import WATCH
-from prefect_videodb.recording.text import clock, escape, plain
+from prefect_videodb.recording.text import LONGEST_WORD_OF_A_TITLE, clock, escape, plain
 from prefect_videodb.watching.models import StreamWatch, Trouble, Watch
 
 
@@ -42,7 +42,16 @@ def markdown(watch: StreamWatch, *, is_over: bool, until: str) -> str:
         time = f"Watched from {clock(watch.start)} to {clock(watch.end)} ({watch.ended_by})."
     else:
         time = f"Watched since {clock(watch.start)}, until {until}. Cancel the run to end it."
-    lines = [f"# {escape(watch.name)}", "", time, "", f"{stream}.", "", *_watches(watch.watches), ""]
+    lines = [
+        f"# {escape(watch.name, LONGEST_WORD_OF_A_TITLE)}",
+        "",
+        time,
+        "",
+        f"{stream}.",
+        "",
+        *_watches(watch.watches),
+        "",
+    ]
     return "\n".join([*lines, *_amiss(watch.amiss, is_over=is_over), *_troubles(watch.troubles)])
 
 
@@ -53,20 +62,26 @@ def _amiss(amiss: list[str], *, is_over: bool) -> list[str]:
 
 
 def _watches(watches: list[Watch]) -> list[str]:
-    rows = [
-        f"| {escape(one.label)} | {escape(one.prompt)} | {one.kind}, {one.batch_s:g} s | {escape(one.route)} |"
+    return [
+        f"- **{escape(one.label)}**: {escape(one.prompt)} "
+        f"({one.kind}, every {one.batch_s:g} s, route {escape(one.route)})"
         for one in watches
     ]
-    return ["| label | watches for | kind and batch | route |", "| --- | --- | --- | --- |", *rows]
 
 
 def _troubles(troubles: list[Trouble]) -> list[str]:
     if not troubles:
         return ["Nothing was amiss."]
-    rows = [
-        f"| {clock(trouble.at)} | {clock(trouble.since) if trouble.since else ''} | {trouble.part.value} "
-        f"{escape(trouble.found)} | {escape(trouble.done)} |"
-        for trouble in reversed(troubles)
+    return [
+        "## What was amiss",
+        "",
+        *(f"- {_trouble(trouble)}" for trouble in reversed(troubles)),
+        "",
+        "In between, something may have gone unnoticed.",
     ]
-    head = ["## What was amiss", "", "| noticed | in order until | what | what was done |", "| --- | --- | --- | --- |"]
-    return [*head, *rows, "", "In between, something may have gone unnoticed."]
+
+
+def _trouble(trouble: Trouble) -> str:
+    done = f"; {escape(trouble.done)}" if trouble.done else ""
+    since = f" (in order until {clock(trouble.since)})" if trouble.since else ""
+    return f"{clock(trouble.at)}: the {trouble.part.value} {escape(trouble.found)}{done}{since}"

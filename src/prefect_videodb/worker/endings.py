@@ -19,9 +19,20 @@ if TYPE_CHECKING:
 
 # As Prefect names a run that a worker is to execute again, and one whose time has not come.
 CONTINUED, NOT_YET_DUE = "AwaitingRetry", "Scheduled"
-# What took its worker along so often will do it again.
+# What was there when its worker died so often is executed in a process of its own: it, or another one, killed it.
+_SUSPECT_AFTER = 2
+# What lost so many processes will lose the next.
 MOST_LOSSES = 5
 _LOSSES = "videodb-worker.losses"
+
+
+def is_suspect(run: FlowRun) -> bool:
+    """Whether a run may be what killed its workers, and is executed in a process of its own."""
+    return _losses(run) >= _SUSPECT_AFTER
+
+
+def _losses(run: FlowRun) -> int:
+    return int(str(run.labels.get(_LOSSES, 0)))
 
 
 async def put_back(client: PrefectClient, run: FlowRun, message: str, due: datetime | None = None) -> bool:
@@ -45,16 +56,35 @@ async def put_back(client: PrefectClient, run: FlowRun, message: str, due: datet
     return answer.state is not None and answer.state.is_scheduled()
 
 
-async def put_back_lost(client: PrefectClient, run: FlowRun, flow: Flow[..., Any] | None) -> None:
-    """Continue a run whose worker died, unless it lost too many; then it is reported as crashed."""
-    losses = int(str(run.labels.get(_LOSSES, 0)))
+async def put_back_lost(
+    client: PrefectClient, run: FlowRun, flow: Flow[..., Any] | None, *, died_alone: bool = False
+) -> None:
+    """Continue a run whose process died, unless it lost too many; then it is reported as crashed.
+
+    Args:
+        client: Prefect.
+        run: the run.
+        flow: its flow, for its hooks.
+        died_alone: its own process died, not the one that it shared with others, or that of its worker.
+    """
+    losses = _losses(run)
+    if is_suspect(run) and not died_alone:
+        # It had a process of its own: something else killed the worker, so this is not counted.
+        await put_back(client, run, "Its worker died: goes on", run.expected_start_time)
+        return
     if losses >= MOST_LOSSES:
-        await crash(client, run, flow, f"The worker died {losses + 1} times while it executed this run")
+        await crash(client, run, flow, f"The process died {losses + 1} times while it executed this run")
         return
     # Counted first: killed after this line, it is tried less often, never more.
     await client.update_flow_run_labels(run.id, {_LOSSES: losses + 1})
-    message = f"Its worker died: goes on (loss {losses + 1} of {MOST_LOSSES})"
+    what = "process" if died_alone else "worker"
+    message = f"Its {what} died: goes on (loss {losses + 1} of {MOST_LOSSES})"
     await put_back(client, run, message, run.expected_start_time)
+
+
+async def clear(client: PrefectClient, run: FlowRun) -> None:
+    """Forget the losses of a run whose own process survived it: it was not what killed its workers."""
+    await client.update_flow_run_labels(run.id, {_LOSSES: 0})
 
 
 async def cancel(client: PrefectClient, run: FlowRun, flow: Flow[..., Any] | None, owner: str, message: str) -> None:

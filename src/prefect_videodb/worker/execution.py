@@ -38,6 +38,7 @@ class Outcome(Enum):
     LET_GO = "it left without ending: it is parked, paused, or goes on elsewhere"
     ABORTED = "Prefect, or a cancellation, told it to stop"
     BROKE = "something was raised through the engine"
+    DIED = "the process of its own ended before it"
 
 
 class Execution:
@@ -114,10 +115,16 @@ class Execution:
             self._interrupted_at = time.monotonic()
             if self._thread is None or self._is_over:
                 return
-            if self._coroutine is None:
-                raise_in(self._thread, interrupt, lambda: self._is_over)
-            else:
-                self._coroutine.interrupt(interrupt)
+            self._raise(interrupt)
+
+    def abandon(self) -> None:
+        """End it by force, where that can be done: a thread goes on until it ends."""
+
+    def _raise(self, interrupt: Interrupt) -> None:
+        if self._coroutine is not None:
+            self._coroutine.interrupt(interrupt)
+        elif self._thread is not None:
+            raise_in(self._thread, interrupt, lambda: self._is_over)
 
     def start(self, flow: Flow[..., Any], context: Context) -> None:
         """Start the thread, unless the run was interrupted already."""

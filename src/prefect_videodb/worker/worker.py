@@ -20,8 +20,9 @@ from prefect.utilities.engine import propose_state
 from prefect.workers.base import BaseJobConfiguration, BaseVariables, BaseWorker, BaseWorkerResult
 
 from prefect_videodb.punctual import LEAD, LONGEST_LEAD, is_punctual, lead
+from prefect_videodb.worker.apart import ExecutionApart, execution_of
 from prefect_videodb.worker.connection import Connection
-from prefect_videodb.worker.endings import NOT_YET_DUE, attend, cancel, crash, put_back, put_back_lost
+from prefect_videodb.worker.endings import NOT_YET_DUE, attend, cancel, clear, crash, put_back, put_back_lost
 from prefect_videodb.worker.execution import Execution, Outcome
 from prefect_videodb.worker.flows import CannotBeLoaded, Flows
 from prefect_videodb.worker.identity import Identity
@@ -152,7 +153,7 @@ class InProcessWorker(BaseWorker[BaseJobConfiguration, BaseVariables, InProcessW
                 self.limiter.acquire_on_behalf_of_nowait(run.id)
             except anyio.WouldBlock:
                 break
-            self._executions[run.id] = execution = Execution(run, begins_early)
+            self._executions[run.id] = execution = execution_of(run, begins_early)
             if is_to_be_on_time:
                 execution.precedence.hurry()
             self._group.start_soon(self._take, execution)
@@ -169,7 +170,7 @@ class InProcessWorker(BaseWorker[BaseJobConfiguration, BaseVariables, InProcessW
         del configuration  # there is none
         if task_status is not None:
             task_status.started(os.getpid())
-        execution = self._executions.setdefault(flow_run.id, Execution(flow_run))
+        execution = self._executions.setdefault(flow_run.id, execution_of(flow_run))
         try:
             flow = await self._flow_of(flow_run)
         except CannotBeLoaded as error:
@@ -276,6 +277,7 @@ class InProcessWorker(BaseWorker[BaseJobConfiguration, BaseVariables, InProcessW
             execution.start(flow, shared.context())
             while not await execution.wait(_WATCH_S):
                 if execution.was_cancelled_s > _CANCEL_GRACE_S:
+                    execution.abandon()
                     break
         finally:
             if execution.interrupted:
@@ -285,6 +287,8 @@ class InProcessWorker(BaseWorker[BaseJobConfiguration, BaseVariables, InProcessW
 
     async def _settle(self, execution: Execution) -> None:
         """Tell Prefect what the engine did not."""
+        if isinstance(execution, ExecutionApart) and execution.outcome in {Outcome.RETURNED, Outcome.LET_GO}:
+            await self._told(lambda: clear(self.client, execution.run))
         lets_go = execution.outcome in {Outcome.RETURNED, Outcome.LET_GO} and not execution.is_alive()
         if lets_go and execution.interrupted is not RunCancelled and not execution.found_cancelling:
             return
@@ -299,7 +303,12 @@ class InProcessWorker(BaseWorker[BaseJobConfiguration, BaseVariables, InProcessW
                 return
             if run.state.is_cancelling():
                 await cancel(self.client, run, execution.flow, self._owner, message)
-            elif execution.outcome is Outcome.BROKE and not run.state.is_final() and not run.state.is_scheduled():
+            elif run.state.is_final() or run.state.is_scheduled():
+                return
+            elif execution.outcome is Outcome.DIED:
+                self.get_flow_run_logger(run).error("The process of the run died: %s", execution.error)
+                await put_back_lost(self.client, run, execution.flow, died_alone=True)
+            elif execution.outcome is Outcome.BROKE:
                 error = execution.error
                 await crash(self.client, run, execution.flow, f"Execution broke: {type(error).__name__}: {error}")
 
@@ -311,6 +320,7 @@ class InProcessWorker(BaseWorker[BaseJobConfiguration, BaseVariables, InProcessW
             await self._settle(execution)
         execution.interrupt(RunLetGo)
         if not await execution.wait(_LET_GO_S):
+            execution.abandon()
             self._logger.error("Run %s does not let go; it ends with this process", execution.id)
 
         async def hand_back() -> None:
