@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from prefect_videodb.local_server.errors import BadRequest
 from prefect_videodb.local_server.state import State
@@ -125,7 +125,16 @@ def _http_address(url: str) -> str:
     return url
 
 
-CallbackUrl = Annotated[str, Field(max_length=10_000), AfterValidator(_http_address)]
+_HttpAddress = Annotated[str, Field(max_length=10_000), AfterValidator(_http_address)]
+# The vendor's own programs send an empty text where nobody is to be called.
+CallbackUrl = Annotated[_HttpAddress | None, BeforeValidator(lambda url: None if url == "" else url)]
+
+
+def at_least_a_second(start: float, end: float) -> float:
+    """Return where a span ends that begins and ends in the same second: the SDKs cut both to whole seconds."""
+    return start + 1 if end == start else end
+
+
 F = TypeVar("F", bound=Fields)
 P = TypeVar("P", bound=Parameters)
 

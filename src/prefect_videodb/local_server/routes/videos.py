@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter
 
-from prefect_videodb.local_server.calls import Answer, Call, CallbackUrl, Fields, Parameters
+from prefect_videodb.local_server.calls import Answer, Call, CallbackUrl, Fields, Parameters, at_least_a_second
 from prefect_videodb.local_server.clips import Shot
 from prefect_videodb.local_server.errors import BadRequest, Unsupported
 from prefect_videodb.local_server.transcripts import transcription
@@ -30,7 +30,7 @@ class IndexFields(Fields):
     language_code: str | None = Field(None, max_length=50)
     segmentation_type: str | None = None
     force: bool | None = None
-    callback_url: CallbackUrl | None = None
+    callback_url: CallbackUrl = None
 
 
 class IndexParameters(Parameters):
@@ -54,7 +54,7 @@ class TranscriptionFields(Fields):
 
     force: bool | None = None
     language_code: str | None = Field(None, max_length=50)
-    callback_url: CallbackUrl | None = None
+    callback_url: CallbackUrl = None
 
 
 class StreamFields(Fields):
@@ -166,14 +166,16 @@ def stream(call: Call) -> Answer:
     video = call.state.videos.get(call.path["video_id"], "video")
     if not fields.timeline:
         return Answer({"stream_url": video.stream_path, "player_url": call.state.videos.player_path(video)})
-    shots = [Shot(video.id, start, end) for start, end in fields.timeline]
+    shots = [Shot(video.id, start, at_least_a_second(start, end)) for start, end in fields.timeline]
     return call.job(call.state.clips.compile(shots, title=video.name))
 
 
 def compile_shots(call: Call) -> Answer:
     """`POST /compile`: one clip of shots of several videos."""
     entries = call.body(COMPILE)
-    shots = [Shot(entry.video_id, start, end) for entry in entries for start, end in entry.shots]
+    shots = [
+        Shot(entry.video_id, start, at_least_a_second(start, end)) for entry in entries for start, end in entry.shots
+    ]
     title = call.state.videos.get(shots[0].video_id, "video").name if shots else ""
     return call.job(call.state.clips.compile(shots, title=f"Clip of {title}"))
 
