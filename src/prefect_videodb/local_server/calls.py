@@ -130,11 +130,6 @@ _HttpAddress = Annotated[str, Field(max_length=10_000), AfterValidator(_http_add
 CallbackUrl = Annotated[_HttpAddress | None, BeforeValidator(lambda url: None if url == "" else url)]
 
 
-def at_least_a_second(start: float, end: float) -> float:
-    """Return where a span ends that begins and ends in the same second: the SDKs cut both to whole seconds."""
-    return start + 1 if end == start else end
-
-
 F = TypeVar("F", bound=Fields)
 P = TypeVar("P", bound=Parameters)
 

@@ -52,15 +52,11 @@ def test_empty_callback_url_is_none(api: Any, stream_id: str) -> None:
     assert api.data("POST", "/collection/default/meeting/record", json=meeting)["meeting_id"]
 
 
-def test_hit_within_one_second_is_played(api: Any, meeting: Any, stream_id: str, wait_until: WaitUntil) -> None:
+def test_hit_within_one_second_is_played(api: Any, stream_id: str, wait_until: WaitUntil) -> None:
     wait_until(lambda: api.recorded_s(stream_id, 1) > 2)
     now = int(time.time()) - 1
     assert api.data("GET", f"/rtstream/{stream_id}/stream", params={"start": now, "end": now})["stream_url"]
     assert api.refusal("GET", f"/rtstream/{stream_id}/stream", params={"start": now, "end": now - 1})[0] == 400
-    timeline = {"timeline": [[1, 1]]}
-    assert api.data("POST", f"/video/{meeting.video_id}/stream", json=timeline)["stream_url"]
-    entry = {"video_id": meeting.video_id, "collection_id": "default", "shots": [[1, 1]]}
-    assert api.data("POST", "/compile", json=[entry])["stream_url"]
 
 
 def test_index_of_an_understanding_is_searched(api: Any, stream_id: str, wait_until: WaitUntil) -> None:

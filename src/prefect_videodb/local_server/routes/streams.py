@@ -5,7 +5,7 @@ from urllib.parse import urlencode
 
 from pydantic import Field
 
-from prefect_videodb.local_server.calls import Answer, Call, Fields, Parameters, at_least_a_second
+from prefect_videodb.local_server.calls import Answer, Call, Fields, Parameters
 from prefect_videodb.local_server.errors import BadRequest
 from prefect_videodb.local_server.library import DEFAULT_COLLECTION
 from prefect_videodb.local_server.media.segments import MediaType
@@ -128,7 +128,8 @@ def change(call: Call) -> Answer:
 def play(call: Call) -> Answer:
     """`GET /rtstream/{id}/stream`: links that play a window."""
     window = call.parameters(Window)
-    end = at_least_a_second(window.start, window.end)
+    # The SDKs cut both ends of a hit to whole seconds: what lies within one second is played for one.
+    end = window.start + 1 if window.end == window.start else window.end
     stream_path, name = call.state.streams.playback(call.path["rtstream_id"], window.start, end)
     player_path = call.state.pages.path(
         stream_path,

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter
 
-from prefect_videodb.local_server.calls import Answer, Call, CallbackUrl, Fields, Parameters, at_least_a_second
+from prefect_videodb.local_server.calls import Answer, Call, CallbackUrl, Fields, Parameters
 from prefect_videodb.local_server.clips import Shot
 from prefect_videodb.local_server.errors import BadRequest, Unsupported
 from prefect_videodb.local_server.transcripts import transcription
@@ -166,16 +166,14 @@ def stream(call: Call) -> Answer:
     video = call.state.videos.get(call.path["video_id"], "video")
     if not fields.timeline:
         return Answer({"stream_url": video.stream_path, "player_url": call.state.videos.player_path(video)})
-    shots = [Shot(video.id, start, at_least_a_second(start, end)) for start, end in fields.timeline]
+    shots = [Shot(video.id, start, end) for start, end in fields.timeline]
     return call.job(call.state.clips.compile(shots, title=video.name))
 
 
 def compile_shots(call: Call) -> Answer:
     """`POST /compile`: one clip of shots of several videos."""
     entries = call.body(COMPILE)
-    shots = [
-        Shot(entry.video_id, start, at_least_a_second(start, end)) for entry in entries for start, end in entry.shots
-    ]
+    shots = [Shot(entry.video_id, start, end) for entry in entries for start, end in entry.shots]
     title = call.state.videos.get(shots[0].video_id, "video").name if shots else ""
     return call.job(call.state.clips.compile(shots, title=f"Clip of {title}"))
 
