@@ -287,6 +287,7 @@ class Captures:
         active = row["status"] not in {"created", "starting"}
         exporting = row["status"] == "stopped" and self._jobs.is_running("capture_export", row["id"])
         return {
+            "id": row["id"],  # as the Node SDK reads a list of them
             "session_id": row["id"],
             "collection_id": row["collection_id"],
             "end_user_id": row["end_user_id"],

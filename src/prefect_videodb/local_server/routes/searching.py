@@ -57,7 +57,8 @@ def find(call: Call) -> Answer:
     video = call.state.videos.get(call.path["video_id"], "video")
     if fields.filter:
         raise Unsupported("filter is not supported by the local server: what it indexes carries no metadata to filter")
-    if fields.index_type == "scene":
+    in_scenes = "scene" in {fields.index_type, fields.search_type}
+    if in_scenes:
         scenes = call.state.scenes.scenes(video, fields.scene_index_id)
         if not scenes:
             raise BadRequest("The video has no scene index: index its scenes first")
@@ -65,7 +66,7 @@ def find(call: Call) -> Answer:
     else:
         sentences = call.state.transcripts.indexed_sentences(video)
     match fields.search_type or "semantic":
-        case "semantic":
+        case "semantic" | "scene":  # the Node SDK's search of scenes
             hits = search(sentences, fields.query, "semantic")
             least = SCORE_THRESHOLD if fields.score_threshold is None else fields.score_threshold
             most = RESULT_THRESHOLD if fields.result_threshold is None else fields.result_threshold
@@ -74,8 +75,8 @@ def find(call: Call) -> Answer:
             least = fields.score_threshold or 0.0
             most = fields.result_threshold or len(hits)
         case _:
-            raise BadRequest("search_type must be semantic or keyword")
-    pad_s = 0.0 if fields.index_type == "scene" else PAD_S
+            raise BadRequest("search_type must be semantic, keyword or scene: the local server has no language model")
+    pad_s = 0.0 if in_scenes else PAD_S
     return found(video, docs_of(call, video, hits, least=least, most=most, pad_s=pad_s))
 
 
