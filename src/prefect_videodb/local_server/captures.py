@@ -112,7 +112,8 @@ class Captures:
             "ORDER BY created_at DESC, id DESC",
             *(collection_id, status),
         )
-        return [self._described(row) for row in rows]
+        # The Node SDK reads `id` in a list; the Python SDK fails where a new session has it.
+        return [{"id": row["id"], **self._described(row)} for row in rows]
 
     def start(self, session_id: str, channels: Sequence[Channel]) -> dict[str, Any]:
         """Capture: connect a stream for each channel.
@@ -287,7 +288,6 @@ class Captures:
         active = row["status"] not in {"created", "starting"}
         exporting = row["status"] == "stopped" and self._jobs.is_running("capture_export", row["id"])
         return {
-            "id": row["id"],  # as the Node SDK reads a list of them
             "session_id": row["id"],
             "collection_id": row["collection_id"],
             "end_user_id": row["end_user_id"],
