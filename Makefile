@@ -13,7 +13,7 @@ export TMPDIR := $(CURDIR)/.cache/tmp
 # The same, as a target: a path with a space would be two.
 TMP := .cache/tmp
 
-.PHONY: help demo test check soak system-packages sdk sqs-server lock pictures format clean
+.PHONY: help demo test check soak system-packages sdk node-sdk sqs-server lock pictures format clean
 
 help:
 	@echo "make demo    record a minute of a sample meeting, here, and look at it in Prefect's UI"
@@ -26,7 +26,7 @@ help:
 demo: $(VENV)/.demo
 	@$(BIN)/python deployments/demo.py
 
-test: check sdk sqs-server system-packages
+test: check sdk node-sdk sqs-server system-packages
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 check: $(VENV)/.dev
@@ -58,6 +58,16 @@ sdk: $(SDKS:%=.sdk/%/.done)
 .sdk/%/.done: requirements/sdk-%.txt $(VENV)/.dev
 	rm -rf .sdk/$*
 	$(BIN)/pip install -q --no-deps --require-hashes --target .sdk/$* -r $<
+	touch $@
+
+# The lock file has the hash of each package; nothing of a package is executed when it is installed.
+node-sdk: .node-sdk/.done
+
+.node-sdk/.done: requirements/node-sdk/package.json requirements/node-sdk/package-lock.json | system-packages
+	rm -rf .node-sdk
+	mkdir .node-sdk
+	cp $^ .node-sdk/
+	npm ci --prefix .node-sdk --cache $(CURDIR)/.cache/npm --ignore-scripts --no-audit --no-fund --loglevel=error
 	touch $@
 
 sqs-server: .sqs-server/.done
@@ -93,5 +103,5 @@ lock: $(VENV)/.dev
 	./tools/lock
 
 clean:
-	rm -rf $(VENV) .demo .cache .sdk .sqs-server build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis src/*.egg-info
+	rm -rf $(VENV) .demo .cache .sdk .node-sdk .sqs-server build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis src/*.egg-info
 	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -90,7 +90,8 @@ def create_alert(
         rtstream_id: the stream, `rts-…`.
         index_id: the index.
         event_id: the event.
-        callback_url: where to tell it; never logged, as a token in it is all that guards it.
+        callback_url: where to tell it; never logged, as a token in it is all that guards it. Empty: over the WebSocket
+            connection alone.
         ws_connection_id: where to tell it as well, from a WebSocket connection.
         of: `index` for a live scene index, `indexes` for an index made of an understanding.
 
@@ -123,7 +124,7 @@ def ensure_alert(
         rtstream_id: the stream, `rts-…`.
         index_id: the index.
         event_id: the event.
-        callback_url: where to tell it; never logged.
+        callback_url: where to tell it; never logged. Empty: over the WebSocket connection alone.
         ws_connection_id: where a new alert is told as well. One that is adopted tells where it did before.
         of: `index` for a live scene index, `indexes` for an index made of an understanding.
 
@@ -136,7 +137,7 @@ def ensure_alert(
         same = [
             alert
             for alert in client.send(alerts.list_all(rtstream_id, index_id, of=of)).alerts
-            if definition(alert.event_id) == definition(event_id) and plain(alert.callback_url) == url
+            if definition(alert.event_id) == definition(event_id) and (plain(alert.callback_url) or "") == url
         ]
         if not same:
             return None

@@ -79,11 +79,25 @@ def test_milliseconds_are_told_from_seconds(start: Any, seconds: float | None) -
     assert frame.start == seconds
 
 
-def test_a_stage_of_a_capture_session_has_no_channel() -> None:
-    body = {"event": "capture_session.active", "capture_session_id": "cap-1", "status": "active", "data": {"x": 1}}
-    frame = read(body)
-    assert isinstance(frame, SessionFrame)
-    assert (frame.status, frame.data) == ("active", {"x": 1})
+@pytest.mark.parametrize("channel", [{"channel": "capture_session"}, {}], ids=["with channel", "without"])
+def test_capture_session_frame_names_streams_and_video(channel: dict[str, str]) -> None:
+    stage = {**channel, "capture_session_id": "cap-1"}
+    data = {"rtstreams": [{"rtstream_id": "rts-1", "name": "Screen", "media_types": ["video"]}], "x": 1}
+    active = read({**stage, "event": "capture_session.active", "status": "active", "data": data})
+    assert isinstance(active, SessionFrame)
+    assert (active.status, active.data) == ("active", data)
+    assert [(stream.id, stream.media_types) for stream in active.rtstreams] == [("rts-1", ["video"])]
+    data = {"exported_video_id": "m-1", "stream_url": "https://x/1.m3u8", "player_url": "https://x/1"}
+    exported = read({**stage, "event": "capture_session.exported", "status": "exported", "data": data})
+    assert isinstance(exported, SessionFrame)
+    assert (exported.exported_video_id, exported.player_url) == ("m-1", "https://x/1")
+
+
+@pytest.mark.parametrize("timestamp", [1748475396612, "2025-05-28T23:36:36.612000+00:00"])
+def test_alert_frame_timestamp_in_milliseconds_or_iso(timestamp: Any) -> None:
+    frame = read({"channel": "alert", **STREAM, "data": {"event_label": "door", "timestamp": timestamp}})
+    assert isinstance(frame, AlertFrame)
+    assert frame.timestamp == 1748475396.612
 
 
 def test_the_first_frame_names_the_connection() -> None:

@@ -49,13 +49,23 @@ def test_a_session_is_captured_and_exported_and_tells_its_stages(
         assert api.refusal("POST", "/capture/session/start", json=again)[0] == 400
         assert api.data("POST", f"/capture/session/{session_id}/stop")["status"] == "stopped"
 
-        def exported() -> dict[str, Any] | None:
-            answer: dict[str, Any] = api.data("POST", f"{SESSIONS}/{session_id}/export", json={})
-            return answer if answer["export_status"] == "exported" else None
-
-        export = wait_until(exported)
+        # It is exported by itself: nobody asks for it.
         frames = [json.loads(socket.recv(timeout=60)) for _ in range(6)]
+    done = api.data("GET", f"{SESSIONS}/{session_id}")
+    assert done["export_status"] == "exported"
+    export = api.data("POST", f"{SESSIONS}/{session_id}/export", json={})
+    assert export["export_status"] == "exported"
     assert export["video_channel_id"] == "screen"
+    assert {frame["channel"] for frame in frames} == {"capture_session"}
+    active_frame, exported_frame = frames[2]["data"], frames[5]["data"]
+    assert [stream["rtstream_id"] for stream in active_frame["rtstreams"]] == [
+        stream["rtstream_id"] for stream in active["rtstreams"]
+    ]
+    assert active_frame["rtstreams"][1]["media_types"] == ["video"]
+    for place in (exported_frame, done, {**export, "exported_video_id": export["video_id"]}):
+        assert place["exported_video_id"] == export["video_id"]
+        assert place["stream_url"] == export["stream_url"]
+        assert place["player_url"] == export["player_url"]
     assert httpx.get(export["player_url"]).is_success
     assert api.data("GET", f"/video/{export['video_id']}")["id"] == export["video_id"]
     stages = ["created", "starting", "active", "stopping", "stopped", "exported"]
@@ -64,6 +74,7 @@ def test_a_session_is_captured_and_exported_and_tells_its_stages(
     told = [receiver.take() for _ in range(6)]
     assert {body["status"] for body in told} == set(stages)
     assert {body["end_user_id"] for body in told} == {"anna"}
+    assert {body["version"] for body in told} == {"2"}
     sessions = api.data("GET", SESSIONS, params={"status": "exported"})["sessions"]
     [listed] = [session for session in sessions if session["session_id"] == session_id]
     assert listed["metadata"] == {"team": "x"}
@@ -75,6 +86,28 @@ def test_a_token_for_a_capture_client_says_how_long_it_is_good(api: Any) -> None
     assert token["token"].startswith("st-")
     assert token["expires_in"] == 60
     assert api.refusal("POST", "/capture/session/token", json={"expires_in": 0})[0] == 400
+
+
+def test_session_token_is_accepted_until_it_expires(api: Any, wait_until: WaitUntil) -> None:
+    token = api.data("POST", "/capture/session/token", json={"expires_in": 2})["token"]
+
+    def status(given: str) -> int:
+        return int(httpx.get(f"{api.base_url}/collection", headers={"x-access-token": given}).status_code)
+
+    assert status(token) == 200
+    head, _, signature = token.partition(".")
+    for forged in (f"{head}0.{signature}", f"{head}.", head, f"st-99999999999.{signature}", "st-", "st-x.y"):
+        assert status(forged) == 401, forged
+    wait_until(lambda: status(token) == 401)
+
+
+def test_session_of_nothing_seen_fails_its_export(api: Any, wait_until: WaitUntil) -> None:
+    session_id = api.data("POST", SESSIONS, json={"end_user_id": "anna", "callback_url": ""})["session_id"]
+    channels = [{"channel_id": "screen", "type": "video", "store": False}]
+    api.data("POST", "/capture/session/start", json={"session_id": session_id, "channels": channels})
+    api.data("POST", f"/capture/session/{session_id}/stop")
+    failed = wait_until(lambda: (s := api.data("GET", f"{SESSIONS}/{session_id}"))["export_status"] == "failed" and s)
+    assert failed["exported_video_id"] is None
 
 
 def test_a_bot_records_a_meeting(api: Any, receiver: Receiver, wait_until: WaitUntil) -> None:

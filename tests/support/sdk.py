@@ -1,10 +1,12 @@
-"""The vendor's official SDK, in a process of its own: what it does is what the service expects.
+"""The vendor's official SDKs, each in a process of its own: what they do is what the service expects.
 
-`make sdk` installs each version into a folder of its own, `.sdk/<version>`.
+`make sdk` installs each version of the Python SDK into a folder of its own, `.sdk/<version>`, and `make node-sdk` the
+Node SDK into `.node-sdk`.
 """
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -13,8 +15,10 @@ from types import TracebackType
 from typing import Any, Self
 
 VERSIONS = ("0.4.5", "0.5.1")
+NODE = "node"
 ROOT = Path(__file__).resolve().parents[2]
 _DRIVER = Path(__file__).with_name("sdk_driver.py")
+_NODE_DRIVER = Path(__file__).with_name("node_driver.mjs")
 _PATIENCE_S = 120.0
 
 
@@ -44,11 +48,25 @@ def folder(version: str) -> Path:
     return path
 
 
+def node_command() -> list[str]:
+    """Return the command that runs the Node SDK.
+
+    Raises:
+        FileNotFoundError: Node or the SDK is not installed.
+    """
+    node, place = shutil.which("node"), ROOT / ".node-sdk"
+    if node is None:
+        raise FileNotFoundError("Node.js is not installed: on Debian or Ubuntu, apt-get install nodejs npm")
+    if not (place / "node_modules" / "videodb").is_dir():
+        raise FileNotFoundError(f"the Node SDK is not installed in {place}: run `make node-sdk`")
+    return [node, str(_NODE_DRIVER), str(place / "package.json")]
+
+
 class Sdk:
-    """One version of the SDK, running.
+    """One SDK, running.
 
     Args:
-        version: one of `VERSIONS`.
+        version: one of `VERSIONS`, or `node`.
     """
 
     def __init__(self, version: str) -> None:
@@ -58,9 +76,13 @@ class Sdk:
             for name, value in os.environ.items()
             if name != "VIDEO_DB_API_KEY" and not name.lower().endswith("_proxy")
         }
-        environment |= {"PYTHONPATH": str(folder(version)), "PYTHONDONTWRITEBYTECODE": "1"}
+        if version == NODE:
+            command = node_command()
+        else:
+            command = [sys.executable, str(_DRIVER)]
+            environment |= {"PYTHONPATH": str(folder(version)), "PYTHONDONTWRITEBYTECODE": "1"}
         self._process = subprocess.Popen(
-            [sys.executable, str(_DRIVER)],
+            command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -69,7 +91,9 @@ class Sdk:
         )
 
     def run(self, code: str, *, base_url: str, api_key: str = "test-key", **arguments: Any) -> Any:
-        """Run SDK code in which `conn` is a connection and `args` holds the arguments; give its `result`.
+        """Run SDK code in which `conn` is a connection and `args` holds the arguments, and return its result.
+
+        Python code leaves it in the variable `result`; code for Node returns it.
 
         Raises:
             SdkError: the SDK raised.

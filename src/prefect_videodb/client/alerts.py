@@ -48,7 +48,8 @@ def create(
         rtstream_id: the stream.
         index_id: the index.
         event_id: the event.
-        callback_url: where to tell it; a token in it is all that guards it, and it is never shown.
+        callback_url: where to tell it; a token in it is all that guards it, and it is never shown. Empty: over the
+            WebSocket connection alone.
         ws_connection_id: where to tell it as well, from a WebSocket connection.
         of: `indexes` for an index made of an understanding (POST /rtstream/{id}/indexes/{index_id}/alert).
     """

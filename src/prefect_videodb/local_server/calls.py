@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, NoReturn, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from prefect_videodb.local_server.errors import BadRequest
 from prefect_videodb.local_server.state import State
@@ -121,7 +121,11 @@ def _http_address(url: str) -> str:
     return read(url, WEB).geturl()
 
 
-CallbackUrl = Annotated[str, Field(max_length=10_000), AfterValidator(_http_address)]
+_HttpAddress = Annotated[str, Field(max_length=10_000), AfterValidator(_http_address)]
+# The vendor's own programs send an empty text where nobody is to be called.
+CallbackUrl = Annotated[_HttpAddress | None, BeforeValidator(lambda url: None if url == "" else url)]
+
+
 F = TypeVar("F", bound=Fields)
 P = TypeVar("P", bound=Parameters)
 

@@ -167,7 +167,7 @@ class Streams:
         """
         with self._locks.of(self._row(stream_id)["id"]):
             if self._row(stream_id)["status"] == "connected":
-                raise BadRequest("RTStream is already connected")
+                raise BadRequest("RTStream is already connected: connecting starts it, so leave the start out")
             with self._store.transaction():
                 self._set_status(stream_id, "connected", "Connecting")
                 recording_id = self._open_recording(stream_id, time.time())

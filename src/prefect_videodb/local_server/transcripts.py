@@ -146,7 +146,7 @@ class Transcripts:
             if not self.exists(video):
                 self._transcribe(video, run)
             if not self.sentences(video):
-                raise BadRequest("No spoken data found in the video")  # noqa: TRY301 - ends like any failure
+                raise BadRequest(_silence(video))  # noqa: TRY301 - ends like any failure
         except Exception as error:
             if self._store.one("SELECT 1 FROM videos WHERE id = ?", video.id):  # it may have been deleted meanwhile
                 self._set_index(video.id, "failed", str(error))
@@ -217,3 +217,10 @@ def _chunks(items: list[T], size: int) -> Iterator[list[T]]:
 
 def _joined(words: list[Word]) -> Sentence:
     return Sentence(" ".join(word.text for word in words), words[0].start_s, words[-1].end_s)
+
+
+def _silence(video: Video) -> str:
+    """Return why nothing was heard, in the words that the service uses."""
+    if video.has_audio:
+        return "No spoken data found in the video"
+    return 'No spoken data found in the video: it has no sound; connect its stream with media_types=["audio", "video"]'

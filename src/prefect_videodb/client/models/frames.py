@@ -15,12 +15,13 @@ from prefect_videodb.client.models.reading import (
     Model,
     Number,
     Object,
-    Seconds,
     Text,
     as_float,
     as_seconds,
     or_none,
+    readable,
 )
+from prefect_videodb.client.models.streams import RTStream
 
 _VISUAL = frozenset({"scene_index", "visual_index"})
 _AUDIO = frozenset({"audio_index", "spoken_index"})
@@ -97,17 +98,24 @@ class AlertFrame(Frame):
     confidence: Number = None
     start: Annotated[Milliseconds, Field(validation_alias=AliasChoices("start", "start_time"))] = None
     end: Annotated[Milliseconds, Field(validation_alias=AliasChoices("end", "end_time"))] = None
-    timestamp: Seconds = None
+    timestamp: Milliseconds = None
     stream_url: Text = None
     player_url: Text = None
 
 
 class SessionFrame(Frame):
-    """A stage of a capture session: `capture_session.active` and so on."""
+    """A stage of a capture session: `capture_session.active` names its streams, `…exported` its video.
+
+    Older documentation has these frames without a channel.
+    """
 
     event: Text = None
     capture_session_id: Text = None
     status: Text = None
+    rtstreams: Annotated[list[RTStream], BeforeValidator(readable(RTStream))] = []
+    exported_video_id: Annotated[Text, Field(validation_alias=AliasChoices("exported_video_id", "video_id"))] = None
+    stream_url: Text = None
+    player_url: Text = None
     data: Object = {}
 
 
@@ -130,13 +138,10 @@ def read_frame(message: str | bytes) -> Frame:
         body = None
     if not isinstance(body, dict):
         return _keeping(UnreadableFrame(), text)
-    kind = _kind(body)
-    if kind is SessionFrame:
-        return kind.model_validate(body)
     data = body.get("data")
     # The top level counts where both say something: `data` has been seen with a name and a text of its own.
     flat = {**(data if isinstance(data, dict) else {}), **{k: v for k, v in body.items() if v is not None}}
-    return _keeping(kind.model_validate(flat), body)
+    return _keeping(_kind(body).model_validate(flat), body)
 
 
 def _kind(body: dict[str, Any]) -> type[Frame]:

@@ -47,6 +47,8 @@ class CaptureSession(Model):
     primary_video_channel_id: Text = None
     export_status: Text = None
     exported_video_id: Text = None
+    stream_url: Text = None
+    player_url: Text = None
 
     def get_rtstream(self, category: str) -> list[RTStream]:
         """Give the streams of a channel: `mic`, `screen` or `system_audio`, in any case; there can be several."""
@@ -66,7 +68,7 @@ class CaptureExport(Model):
     session_id: Text = None
     video_channel_id: Text = None
     export_status: Text = None
-    video_id: Text = None
+    video_id: Annotated[Text, Field(validation_alias=AliasChoices("video_id", "exported_video_id"))] = None
     stream_url: Text = None
     player_url: Text = None
 

@@ -110,6 +110,17 @@ class Analyses:
         )
         return [_described(row) for row in rows]
 
+    def set_prompt(self, stream_id: str, index_id: str, prompt: str) -> dict[str, Any]:
+        """Note another prompt of a scene index, and return the index.
+
+        Raises:
+            NotFound: when the stream has none with this id.
+        """
+        with self._store.transaction():
+            details = json.loads(self._row("scene_index", stream_id, index_id)["details"]) | {"prompt": prompt}
+            self._store.execute("UPDATE analyses SET details = ? WHERE id = ?", json.dumps(details), index_id)
+        return self.get("scene_index", stream_id, index_id)
+
     def start(self, kind: Kind, stream_id: str, analysis_id: str) -> dict[str, Any]:
         """Go on from now; nothing changes for one that runs."""
         if self._row(kind, stream_id, analysis_id)["status"] != "running":

@@ -280,7 +280,8 @@ class Analyst:
             if batch:
                 after = self._records.add(self._analyses.indexes_of(analysis), batch, metadata)
         if batch:
-            self._hub.send(analysis.ws_connection_id, _frame(analysis, batch))
+            for frame in _frames(analysis, batch):
+                self._hub.send(analysis.ws_connection_id, frame)
         for tell in after:
             tell()
         return True
@@ -303,17 +304,17 @@ def _window(word: _Said, analysis: Analysis, work: Audio) -> int:
     return math.floor((word.start - analysis.since) / work.value)
 
 
-def _frame(analysis: Analysis, batch: Batch) -> dict[str, Any]:
-    channel = "visual_index" if isinstance(analysis.work, Visuals) else "audio_index"
+def _frames(analysis: Analysis, batch: Batch) -> list[dict[str, Any]]:
+    """Return a frame for each name of the channel: sources of the vendor disagree on which listeners are to use."""
+    channels = (
+        ("visual_index", "scene_index") if isinstance(analysis.work, Visuals) else ("audio_index", "spoken_index")
+    )
     name = "understanding_id" if analysis.kind == "understanding" else "rtstream_index_id"
-    return {
-        "channel": channel,
-        "rtstream_id": batch.stream_id,
-        "rtstream_name": batch.stream_name,
-        "data": {
-            name: analysis.id,
-            "text": batch.text,
-            "start": round(batch.start * 1000),
-            "end": round(batch.end * 1000),
-        },
+    data = {
+        name: analysis.id,
+        "text": batch.text,
+        "start": round(batch.start * 1000),
+        "end": round(batch.end * 1000),
     }
+    stream = {"rtstream_id": batch.stream_id, "rtstream_name": batch.stream_name}
+    return [{"channel": channel, **stream, "data": data} for channel in channels]

@@ -12,7 +12,7 @@ class CreateSession(Fields):
     """`POST /collection/{id}/capture/session`."""
 
     end_user_id: str = Field(min_length=1, max_length=1000)
-    callback_url: CallbackUrl | None = None
+    callback_url: CallbackUrl = None
     ws_connection_id: str | None = None
     metadata: dict[str, Any] | None = None
 
@@ -60,7 +60,7 @@ class RecordMeeting(Fields):
     bot_name: str | None = Field(None, max_length=1000)
     bot_image_url: str | None = Field(None, max_length=10_000)
     meeting_title: str | None = Field(None, max_length=1000)
-    callback_url: CallbackUrl | None = None
+    callback_url: CallbackUrl = None
     callback_data: dict[str, Any] = Field(default_factory=dict)
     time_zone: str = "UTC"
 
@@ -108,7 +108,7 @@ def start(call: Call) -> Answer:
 
 def stop(call: Call) -> Answer:
     """`POST /capture/session/{session}/stop`: what a capture client does when its user ends."""
-    return Answer(call.state.captures.stop(call.path["session_id"]))
+    return Answer(call.state.captures.stop(call.path["session_id"], call.base_url))
 
 
 def read(call: Call) -> Answer:
@@ -119,7 +119,9 @@ def read(call: Call) -> Answer:
 def export(call: Call) -> Answer:
     """`POST /collection/{id}/capture/session/{session}/export`: make a video, or tell how far it is."""
     fields = call.fields(ExportSession)
-    return Answer(call.state.captures.export(call.path["session_id"], _collection(call), fields.video_channel_id))
+    return Answer(
+        call.state.captures.export(call.path["session_id"], _collection(call), fields.video_channel_id, call.base_url)
+    )
 
 
 def token(call: Call) -> Answer:

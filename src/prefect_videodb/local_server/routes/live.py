@@ -39,13 +39,19 @@ class AudioConfig(Fields):
 class CreateIndex(Fields):
     """`POST /rtstream/{id}/index/scene`."""
 
-    extraction_type: str = "time"
+    extraction_type: str | None = None
     extraction_config: dict[str, Any] | None = None
     prompt: str | None = Field(None, max_length=10_000)
     ai_model: str | None = Field(None, alias="model_name", max_length=100)
     name: Name | None = None
     ws_connection_id: str | None = None
     sandbox_id: str | None = None
+
+
+class ChangePrompt(Fields):
+    """`PATCH /rtstream/{id}/index/scene/{index}`."""
+
+    prompt: str = Field(min_length=1, max_length=10_000)
 
 
 class Action(Fields):
@@ -119,12 +125,17 @@ def create_index(call: Call) -> Answer:
     config = fields.extraction_config or {}
     work: Visuals | Audio
     match fields.extraction_type:
-        case "time":
+        case "time" | "time_based" | None:  # the Python SDK's word, the Node SDK's, and none with its defaults
             visuals = call.valid(VisualsConfig, config)
             work = Visuals(visuals.time, visuals.frame_count)
         case "transcript":
             audio = call.valid(AudioConfig, config)
             work = Audio(audio.segmenter, audio.segmentation_value)
+        case "shot" | "shot_based":
+            raise BadRequest(
+                "extraction_type shot is for videos: a live stream has no end to look for shots in; use time, as the "
+                "service asks for"
+            )
         case _:
             raise BadRequest("extraction_type must be time (what is seen) or transcript (what is said)")
     stream_id = call.path["rtstream_id"]
@@ -154,10 +165,23 @@ def list_scenes(call: Call) -> Answer:
         index["rtstream_index_id"], start=start, end=end, page=page.page, page_size=page.page_size
     )
     scenes = [
-        {"start": record["start"], "end": record["end"], "description": record["text"], "metadata": record["metadata"]}
+        {
+            "start": record["start"],
+            "end": record["end"],
+            "description": record["text"],
+            "text": record["text"],  # as the vendor's reference reads it
+            "metadata": record["metadata"],
+        }
         for record in records
     ]
     return Answer({"scene_index_records": scenes, "next_page": more})
+
+
+def change_prompt(call: Call) -> Answer:
+    """`PATCH /rtstream/{id}/index/scene/{index}`: another prompt."""
+    prompt = call.fields(ChangePrompt).prompt
+    index = call.state.analyses.set_prompt(call.path["rtstream_id"], call.path["index_id"], prompt)
+    return Answer({**index, "success": True})  # the Node SDK looks for `success` beside the index
 
 
 def change_index(call: Call) -> Answer:
@@ -200,7 +224,7 @@ class AlertOperations:
         alert_id = call.state.alerts.create(
             self._index_id(call),
             event_id=fields.event_id,
-            callback_url=fields.callback_url,
+            callback_url=fields.callback_url or "",
             ws_connection_id=fields.ws_connection_id,
             base_url=call.base_url,
         )
@@ -294,8 +318,14 @@ def _search(call: Call, streams: list[dict[str, Any]]) -> Answer:
     found: list[dict[str, Any]] = []
     known = False
     for stream in streams:
-        for index in call.state.analyses.of_stream("scene_index", stream["id"]):
-            index_id = index["rtstream_index_id"]
+        indexes = {
+            **{
+                index["rtstream_index_id"]: index
+                for index in call.state.analyses.of_stream("scene_index", stream["id"])
+            },
+            **{index["index_id"]: index for index in call.state.analyses.indexes(stream["id"])},
+        }
+        for index_id, index in indexes.items():
             if fields.scene_index_id not in {None, index_id}:
                 continue
             known = True
@@ -317,7 +347,7 @@ def _search(call: Call, streams: list[dict[str, Any]]) -> Answer:
                 if hit.score >= least
             ]
     if fields.scene_index_id is not None and not known:
-        raise NotFound(f"Scene index with id {fields.scene_index_id} not found")
+        raise NotFound(f"Index with id {fields.scene_index_id} not found")
     found.sort(key=lambda hit: -hit["score"])
     return Answer({"results": found[: fields.result_threshold or RESULT_THRESHOLD]})
 
@@ -334,6 +364,7 @@ OPERATIONS = {
     ("GET", "/rtstream/{rtstream_id}/index/scene"): list_indexes,
     ("GET", "/rtstream/{rtstream_id}/index/{index_id}"): get_index,
     ("GET", "/rtstream/{rtstream_id}/index/scene/{index_id}"): list_scenes,
+    ("PATCH", "/rtstream/{rtstream_id}/index/scene/{index_id}"): change_prompt,
     ("PATCH", "/rtstream/{rtstream_id}/index/scene/{index_id}/status"): change_index,
     ("POST", "/rtstream/event"): create_event,
     ("GET", "/rtstream/event"): list_events,

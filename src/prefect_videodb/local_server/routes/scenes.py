@@ -28,7 +28,7 @@ class IndexScenes(Fields):
     extraction_config: Config | None = None
     name: str | None = Field(None, max_length=1000)
     scenes: list[dict[str, Any]] | None = None
-    callback_url: CallbackUrl | None = None
+    callback_url: CallbackUrl = None
 
 
 class Thumbnail(Fields):

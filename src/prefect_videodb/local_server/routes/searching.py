@@ -1,5 +1,6 @@
 """Search in videos: the one that sees the spoken words and the scenes, and the newer one, which sees neither."""
 
+import logging
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -12,6 +13,10 @@ from prefect_videodb.local_server.search import Hit, search
 from prefect_videodb.local_server.speech import Sentence
 from prefect_videodb.local_server.videos import Video
 
+logger = logging.getLogger(__name__)
+
+# The SDK drops the message of an answer that succeeded: the log of the server has it as well.
+BLIND = "search/v2 does not see the spoken-word index: search with legacy_search(), or POST /video/{id}/search"
 # The service's defaults for a semantic search, which its SDK sends, too.
 SCORE_THRESHOLD = 0.2
 RESULT_THRESHOLD = 5
@@ -52,7 +57,8 @@ def find(call: Call) -> Answer:
     video = call.state.videos.get(call.path["video_id"], "video")
     if fields.filter:
         raise Unsupported("filter is not supported by the local server: what it indexes carries no metadata to filter")
-    if fields.index_type == "scene":
+    in_scenes = "scene" in {fields.index_type, fields.search_type}
+    if in_scenes:
         scenes = call.state.scenes.scenes(video, fields.scene_index_id)
         if not scenes:
             raise BadRequest("The video has no scene index: index its scenes first")
@@ -60,7 +66,7 @@ def find(call: Call) -> Answer:
     else:
         sentences = call.state.transcripts.indexed_sentences(video)
     match fields.search_type or "semantic":
-        case "semantic":
+        case "semantic" | "scene":  # the Node SDK's search of scenes
             hits = search(sentences, fields.query, "semantic")
             least = SCORE_THRESHOLD if fields.score_threshold is None else fields.score_threshold
             most = RESULT_THRESHOLD if fields.result_threshold is None else fields.result_threshold
@@ -69,8 +75,8 @@ def find(call: Call) -> Answer:
             least = fields.score_threshold or 0.0
             most = fields.result_threshold or len(hits)
         case _:
-            raise BadRequest("search_type must be semantic or keyword")
-    pad_s = 0.0 if fields.index_type == "scene" else PAD_S
+            raise BadRequest("search_type must be semantic, keyword or scene: the local server has no language model")
+    pad_s = 0.0 if in_scenes else PAD_S
     return found(video, docs_of(call, video, hits, least=least, most=most, pad_s=pad_s))
 
 
@@ -123,7 +129,8 @@ class NewerOperations:
         """`POST …/search/v2`: nothing, as at the service where only the older indexes exist."""
         self._check(call)
         call.fields(NewerSearch)
-        return Answer({"response_type": "shots", "results": []})
+        logger.warning(BLIND)
+        return Answer({"response_type": "shots", "results": []}, envelope={"message": BLIND})
 
     def find(self, call: Call) -> Answer:
         """`POST …/semantic-search` and `…/query`: nothing, and an index that is named is not there."""

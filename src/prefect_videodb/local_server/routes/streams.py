@@ -128,7 +128,9 @@ def change(call: Call) -> Answer:
 def play(call: Call) -> Answer:
     """`GET /rtstream/{id}/stream`: links that play a window."""
     window = call.parameters(Window)
-    stream_path, name = call.state.streams.playback(call.path["rtstream_id"], window.start, window.end)
+    # The SDKs cut both ends of a hit to whole seconds: what lies within one second is played for one.
+    end = window.start + 1 if window.end == window.start else window.end
+    stream_path, name = call.state.streams.playback(call.path["rtstream_id"], window.start, end)
     player_path = call.state.pages.path(
         stream_path,
         title=window.player_title or name,

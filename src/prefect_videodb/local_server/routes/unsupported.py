@@ -9,9 +9,6 @@ OTHER = "does not belong to live streams and what they become, and the local ser
 FRAMES = "extracts frames without describing them; index the scenes instead"
 
 UNSUPPORTED: dict[tuple[str, str], str] = {
-    # Live streams
-    ("PATCH", "/rtstream/{id}/index/scene/{index}"): OTHER,
-    # Capture sessions and meeting bots
     # Collections
     ("PATCH", "/collection/{id}"): OTHER,
     ("DELETE", "/collection/{id}"): OTHER,

@@ -30,7 +30,7 @@ class IndexFields(Fields):
     language_code: str | None = Field(None, max_length=50)
     segmentation_type: str | None = None
     force: bool | None = None
-    callback_url: CallbackUrl | None = None
+    callback_url: CallbackUrl = None
 
 
 class IndexParameters(Parameters):
@@ -54,7 +54,7 @@ class TranscriptionFields(Fields):
 
     force: bool | None = None
     language_code: str | None = Field(None, max_length=50)
-    callback_url: CallbackUrl | None = None
+    callback_url: CallbackUrl = None
 
 
 class StreamFields(Fields):
