@@ -14,6 +14,7 @@ from prefect_videodb.recording.archive_report import publish
 from prefect_videodb.recording.crashes import Fate, goes_on
 from prefect_videodb.recording.inputs import load_archive, load_credentials, no_inline_block, without_secrets
 from prefect_videodb.recording.text import one_line
+from prefect_videodb.strict_flow import strict_parameters
 from prefect_videodb.tasks import archive_video
 
 
@@ -28,6 +29,7 @@ def go_on_after_a_crash(flow: Flow[..., Any], flow_run: FlowRun, state: State[An
 
 
 @without_secrets
+@strict_parameters
 @flow(name=ARCHIVE_RECORDING, persist_result=True, flow_run_name=_run_name, on_crashed=[go_on_after_a_crash])
 def archive_recording(
     video_id: Annotated[str, Field(min_length=1, max_length=200)],

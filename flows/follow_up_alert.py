@@ -23,6 +23,7 @@ from prefect_videodb.recording.memory import Memory
 from prefect_videodb.recording.models import Links, Window
 from prefect_videodb.recording.parking import wait_until
 from prefect_videodb.recording.text import clock, one_line
+from prefect_videodb.strict_flow import strict_parameters
 from prefect_videodb.tasks import (
     download,
     generate_rtstream_stream,
@@ -50,6 +51,7 @@ def go_on_after_a_crash(flow: Flow[..., Any], flow_run: FlowRun, state: State[An
 
 
 @without_secrets
+@strict_parameters
 @flow(name=FOLLOW_UP_ALERT, persist_result=True, flow_run_name=_run_name, on_crashed=[go_on_after_a_crash])
 def follow_up_alert(
     alert: Alert,

@@ -27,13 +27,14 @@ from prefect_videodb.recording.inputs import (
     Plan,
     SourceName,
     can_be_loaded,
+    label_of_source,
     load_archive,
     load_credentials,
     load_source,
     no_inline_block,
     without_secrets,
 )
-from prefect_videodb.recording.memory import Memory
+from prefect_videodb.recording.memory import Memory, may_have_stream
 from prefect_videodb.recording.models import Hit, Links, MeetingRecording, RecordingOptions, Window
 from prefect_videodb.recording.orphans import RECORD_MEETING
 from prefect_videodb.recording.ownership import (
@@ -61,6 +62,7 @@ from prefect_videodb.recording.stream import (
 )
 from prefect_videodb.recording.text import as_moment, clock, one_line
 from prefect_videodb.recording.waiting import Progress, until_its_end, wait_out
+from prefect_videodb.strict_flow import strict_parameters
 from prefect_videodb.tasks import (
     compile_clip,
     ensure_rtstream,
@@ -81,7 +83,8 @@ _STANDS_ASIDE_S = 600.0
 
 
 def _run_name() -> str:
-    return one_line(f"record {this_run.parameters.get('name') or 'a meeting'}")[:200]
+    given = this_run.parameters
+    return one_line(f"record {given.get('name') or label_of_source(given.get('source')) or 'a meeting'}")[:200]
 
 
 def stop_what_is_left(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
@@ -93,6 +96,8 @@ def stop_what_is_left(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]
     credentials = flow_run.parameters.get("credentials", "default")
     if not can_be_loaded(credentials):
         get_logger().info("%s %s: its own process stops its stream", flow.name, state.name)
+        return
+    if state.is_failed() and not may_have_stream(flow_run):  # after a crash or a cancellation it is looked for anyway
         return
     account = load_credentials(credentials)
     stop_streams_of(account, str(flow_run.id))
@@ -115,6 +120,7 @@ def go_on_or_stop(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) ->
 
 @without_secrets
 @punctual
+@strict_parameters
 @flow(
     name=RECORD_MEETING,
     persist_result=True,  # whoever started the run gets the result, not only whoever looks at the UI

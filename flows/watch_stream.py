@@ -19,18 +19,20 @@ from prefect_videodb.recording.crashes import Fate, goes_on
 from prefect_videodb.recording.inputs import (
     SourceName,
     can_be_loaded,
+    label_of_source,
     load_credentials,
     load_source,
     load_webhook,
     no_inline_block,
     without_secrets,
 )
-from prefect_videodb.recording.memory import Memory, label, remembered
+from prefect_videodb.recording.memory import Memory, label, may_have_stream, remembered
 from prefect_videodb.recording.models import Window
 from prefect_videodb.recording.ownership import Custody, stop_streams_of, stopping, stream_name
 from prefect_videodb.recording.parking import wait_until
 from prefect_videodb.recording.servers import SERVER, server_of_run
 from prefect_videodb.recording.text import clock, one_line
+from prefect_videodb.strict_flow import strict_parameters
 from prefect_videodb.tasks import ensure_rtstream, get_rtstream, stop_rtstream
 from prefect_videodb.tasks.streams import STOPPED
 from prefect_videodb.watching.ending import Place, clearing, stop_watching, try_to_clear
@@ -44,7 +46,8 @@ from prefect_videodb.watching.wanted import Wanted, index_name
 
 def _run_name() -> str:
     given = this_run.parameters
-    return one_line(f"watch {given.get('name') or given.get('rtstream_id') or 'a stream'}")[:200]
+    source = label_of_source(given.get("source"))
+    return one_line(f"watch {given.get('name') or source or given.get('rtstream_id') or 'a stream'}")[:200]
 
 
 def clear_what_is_left(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
@@ -52,6 +55,8 @@ def clear_what_is_left(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any
     credentials = flow_run.parameters.get("credentials", "default")
     if not can_be_loaded(credentials):
         get_logger().info("%s %s: its own process stops its stream", flow.name, state.name)
+        return
+    if state.is_failed() and not may_have_stream(flow_run):  # after a crash or a cancellation it is looked for anyway
         return
     account = load_credentials(credentials)
     stop_streams_of(account, str(flow_run.id))
@@ -77,6 +82,7 @@ def go_on_or_clear(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -
 
 
 @without_secrets
+@strict_parameters
 @flow(
     name=WATCH_STREAM,
     persist_result=True,  # whoever started the run gets the result, not only whoever looks at the UI

@@ -15,7 +15,7 @@ from prefect_videodb.client.streams import MediaType
 from prefect_videodb.errors import ConfigurationError, InvalidRequest, NothingFound
 from prefect_videodb.tasks._ensure import adopted_or_created
 from prefect_videodb.tasks._jobs import polling
-from prefect_videodb.tasks._options import OPERATION
+from prefect_videodb.tasks._options import OPERATION, RunName
 from prefect_videodb.tasks._secrets import plain
 from prefect_videodb.urls import SOURCE, read
 
@@ -23,7 +23,7 @@ STOPPED = "stopped"
 CONNECTED = "connected"
 
 
-@task(task_run_name="connect-{name}", **OPERATION)
+@task(task_run_name=RunName("connect-{name}"), **OPERATION)
 def connect_rtstream(
     credentials: VideoDBCredentials,
     url: SecretStr | str,
@@ -131,7 +131,7 @@ def all_streams(client: Client, *, status: str | None = None, name: str | None =
     )
 
 
-@task(task_run_name="get-{rtstream_id}", **OPERATION)
+@task(task_run_name=RunName("get-{rtstream_id}"), **OPERATION)
 def get_rtstream(credentials: VideoDBCredentials, rtstream_id: str) -> RTStream:
     """Read a stream.
 
@@ -191,7 +191,7 @@ def list_all_rtstreams(
         return all_streams(client, status=status, name=name)
 
 
-@task(task_run_name="update-{rtstream_id}", **OPERATION)
+@task(task_run_name=RunName("update-{rtstream_id}"), **OPERATION)
 def update_rtstream(
     credentials: VideoDBCredentials, rtstream_id: str, name: str | None = None, sample_rate: int | None = None
 ) -> RTStream:
@@ -209,7 +209,7 @@ def update_rtstream(
         return client.send(streams.update(rtstream_id, name=name, sample_rate=sample_rate))
 
 
-@task(task_run_name="start-{rtstream_id}", **OPERATION)
+@task(task_run_name=RunName("start-{rtstream_id}"), **OPERATION)
 def start_rtstream(credentials: VideoDBCredentials, rtstream_id: str) -> RTStream:
     """Make sure that a stream is connected: a stopped one is started, a connected one is left alone.
 
@@ -235,7 +235,7 @@ def start_rtstream(credentials: VideoDBCredentials, rtstream_id: str) -> RTStrea
         return client.send(streams.get(rtstream_id))
 
 
-@task(task_run_name="stop-{rtstream_id}", **OPERATION)
+@task(task_run_name=RunName("stop-{rtstream_id}"), **OPERATION)
 def stop_rtstream(credentials: VideoDBCredentials, rtstream_id: str) -> None:
     """Stop a stream: nothing else ends ingesting and billing.
 
@@ -258,7 +258,7 @@ def stop(client: Client, rtstream_id: str) -> None:
             raise
 
 
-@task(task_run_name="playback-{rtstream_id}", **OPERATION)
+@task(task_run_name=RunName("playback-{rtstream_id}"), **OPERATION)
 def generate_rtstream_stream(
     credentials: VideoDBCredentials,
     rtstream_id: str,
@@ -293,7 +293,7 @@ def generate_rtstream_stream(
         return client.send(call)
 
 
-@task(task_run_name="export-{rtstream_id}", **OPERATION)
+@task(task_run_name=RunName("export-{rtstream_id}"), **OPERATION)
 def export_rtstream(
     credentials: VideoDBCredentials,
     rtstream_id: str,
@@ -319,6 +319,7 @@ def export_rtstream(
     if settle_s < 0:
         raise ConfigurationError(f"settle_s is a number of seconds, 0 or more; not {settle_s:g}")
     deadline = time.monotonic() + settle_s
+    was_refused = False
     with credentials.get_client() as client:
         while True:
             try:
@@ -326,11 +327,13 @@ def export_rtstream(
             except InvalidRequest as refusal:
                 if time.monotonic() >= deadline:
                     raise
-                get_logger().info("Not ready to be exported yet, asking again: %s", refusal)
+                if not was_refused:
+                    get_logger().info("Not ready to be exported yet, asking for up to %g s: %s", settle_s, refusal)
+                was_refused = True
                 time.sleep(min(2.0, max(0.1, deadline - time.monotonic())))
 
 
-@task(task_run_name="search-{rtstream_id}", **OPERATION)
+@task(task_run_name=RunName("search-{rtstream_id}"), **OPERATION)
 def search_rtstream(
     credentials: VideoDBCredentials,
     rtstream_id: str,
@@ -374,7 +377,7 @@ def search_rtstream(
             return RTStreamSearchResult()
 
 
-@task(task_run_name="search-rtstreams-of-{collection_id}", **OPERATION)
+@task(task_run_name=RunName("search-rtstreams-of-{collection_id}"), **OPERATION)
 def search_rtstreams(
     credentials: VideoDBCredentials,
     query: str,

@@ -53,13 +53,21 @@ _BY_STATUS: dict[int, type[ServiceError]] = {
 class Answer:
     """One HTTP answer, taken apart: status, headers, body, and the secrets that no message may show."""
 
-    __slots__ = ("body", "headers", "secrets", "status")
+    __slots__ = ("account", "body", "headers", "secrets", "status")
 
-    def __init__(self, status: int, headers: Mapping[str, str], body: bytes, secrets: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        status: int,
+        headers: Mapping[str, str],
+        body: bytes,
+        secrets: Iterable[str] = (),
+        account: str = "",
+    ) -> None:
         self.status = status
         self.headers = headers
         self.body = body
         self.secrets = tuple(secrets)
+        self.account = account or "the account"
 
     @property
     def text(self) -> str:
@@ -136,11 +144,23 @@ def _refuse(
     kind = _kind(answer.status, told.lower(), otherwise)  # read before anything in it is blotted out
     raw = answer.text
     message = foreign(told, answer.secrets) or one_line(raw[:_EXCERPT]) or "no message"
+    text = f"{call}: {message} (HTTP {answer.status}){_advice(kind, answer, envelope)}"
     safe = call.repeatable if kind is ServiceUnavailable else None
-    error = kind(f"{call}: {message} (HTTP {answer.status})", status=answer.status, raw=raw, retry_is_safe=safe)
+    error = kind(text, status=answer.status, raw=raw, retry_is_safe=safe)
     if isinstance(error, RateLimited | ServiceUnavailable):
         error.retry_after_s = _retry_after_s(answer.headers.get("retry-after"))
     raise error
+
+
+def _advice(kind: type[ServiceError], answer: Answer, envelope: dict[str, Any]) -> str:
+    """Return what the reader can do about an error, where that is known."""
+    if kind is AuthenticationError:
+        return f": check the API key of {answer.account}"
+    if kind is OutOfCredits:
+        return f": top up the credits of {answer.account} at VideoDB, then run this again"
+    if kind is NotFound and "success" not in envelope:
+        return f": that is no answer of VideoDB, is the base URL of {answer.account} right?"
+    return ""
 
 
 def _kind(status: int, told: str, otherwise: type[ServiceError]) -> type[ServiceError]:

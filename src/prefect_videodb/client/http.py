@@ -142,7 +142,8 @@ def _percent(percentage: float | None) -> str:
 class _Connection:
     """What both clients share: where the service is, and what of a request may be shown."""
 
-    def __init__(self, *, api_key: str | SecretStr, base_url: str, timeout_s: float) -> None:
+    def __init__(self, *, api_key: str | SecretStr, base_url: str, timeout_s: float, account: str) -> None:
+        self._account = account
         key = api_key.get_secret_value() if isinstance(api_key, SecretStr) else api_key
         if not key or not key.isascii() or any(character.isspace() or not character.isprintable() for character in key):
             raise ConfigurationError(
@@ -200,7 +201,9 @@ class _Connection:
 
     def _answer(self, call: Call[Any], response: httpx.Response) -> Answer:
         logger.debug("%s: HTTP %s", call, response.status_code)
-        return Answer(response.status_code, response.headers, response.content, call.secrets + self._secrets)
+        return Answer(
+            response.status_code, response.headers, response.content, call.secrets + self._secrets, self._account
+        )
 
     def _failure(self, call: Call[Any], error: httpx.HTTPError, *, repeatable: bool) -> VideoDBError:
         what = foreign(error, call.secrets + self._secrets) or type(error).__name__
@@ -221,10 +224,13 @@ class Client(_Connection):
         api_key: the VideoDB API key; never shown, and sent to the host of `base_url` only.
         base_url: where the service is.
         timeout_s: how long the service may be silent, in seconds. Long jobs are polled and have their own `Polling`.
+        account: what messages call the account, so that their reader knows which key to mend.
     """
 
-    def __init__(self, *, api_key: str | SecretStr, base_url: str = BASE_URL, timeout_s: float = 30.0) -> None:
-        super().__init__(api_key=api_key, base_url=base_url, timeout_s=timeout_s)
+    def __init__(
+        self, *, api_key: str | SecretStr, base_url: str = BASE_URL, timeout_s: float = 30.0, account: str = ""
+    ) -> None:
+        super().__init__(api_key=api_key, base_url=base_url, timeout_s=timeout_s, account=account)
         self._transport = transport(self.base_url)
 
     def send(self, call: Call[T], *, polling: Polling | None = None) -> T:
@@ -292,8 +298,10 @@ class Client(_Connection):
 class AsyncClient(_Connection):
     """The same as `Client`, awaited. Takes the same calls."""
 
-    def __init__(self, *, api_key: str | SecretStr, base_url: str = BASE_URL, timeout_s: float = 30.0) -> None:
-        super().__init__(api_key=api_key, base_url=base_url, timeout_s=timeout_s)
+    def __init__(
+        self, *, api_key: str | SecretStr, base_url: str = BASE_URL, timeout_s: float = 30.0, account: str = ""
+    ) -> None:
+        super().__init__(api_key=api_key, base_url=base_url, timeout_s=timeout_s, account=account)
         self._transport = async_transport(self.base_url)
 
     async def send(self, call: Call[T], *, polling: Polling | None = None) -> T:
