@@ -4,10 +4,9 @@ import re
 from typing import ClassVar
 from uuid import UUID
 
-from prefect.blocks.core import Block
 from pydantic import ConfigDict, Field, HttpUrl, SecretStr, field_validator
 
-from prefect_videodb.blocks._look import DOCUMENTATION_URL, LOGO_URL
+from prefect_videodb.blocks._look import DOCUMENTATION_URL, LOGO_URL, StrictBlock
 from prefect_videodb.errors import ConfigurationError
 from prefect_videodb.urls import WEBHOOK, read
 from prefect_videodb.webhooks.rules import SHORTEST_TOKEN, AlertRoute, Rules, digest
@@ -15,7 +14,7 @@ from prefect_videodb.webhooks.rules import SHORTEST_TOKEN, AlertRoute, Rules, di
 _ROUTE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
-class AlertWebhook(Block):
+class AlertWebhook(StrictBlock):
     """Where VideoDB posts alerts to: the receiver's public address, and the token that tells true alerts from forged.
 
     Example:
@@ -53,8 +52,8 @@ class AlertWebhook(Block):
     routes: dict[str, AlertRoute] = Field(
         default={},
         title="Routes",
-        description="What the alerts of a route start. A route that is not here starts the deployment that is tagged "
-        "videodb-alerts:<route>.",
+        description="What the alerts of a route start. A route that is not here starts the deployment with its tag: "
+        "the route door, the one that is tagged videodb-alerts:door.",
     )
 
     check_receiver: bool = Field(

@@ -1,18 +1,19 @@
 """The block that holds the key to VideoDB."""
 
 import os
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
-from prefect.blocks.core import Block
 from pydantic import ConfigDict, Field, HttpUrl, SecretStr, field_validator
 
-from prefect_videodb.blocks._look import DOCUMENTATION_URL, LOGO_URL
+from prefect_videodb.blocks._look import DOCUMENTATION_URL, LOGO_URL, StrictBlock
 from prefect_videodb.client import API_KEY_VARIABLE, BASE_URL, AsyncClient, Client
 from prefect_videodb.errors import ConfigurationError
 from prefect_videodb.urls import SERVICE, read
 
+_C = TypeVar("_C", Client, AsyncClient)
 
-class VideoDBCredentials(Block):
+
+class VideoDBCredentials(StrictBlock):
     """The VideoDB account to work with: API key, base URL, time-out.
 
     Example:
@@ -72,7 +73,7 @@ class VideoDBCredentials(Block):
         Raises:
             ConfigurationError: there is no key, or the base URL cannot be.
         """
-        return Client(api_key=self._key(), base_url=self.base_url, timeout_s=self.timeout_s)
+        return self._connected(Client)
 
     def get_async_client(self) -> AsyncClient:
         """Give an asynchronous client for this account; close it, or use it as a context manager.
@@ -80,7 +81,15 @@ class VideoDBCredentials(Block):
         Raises:
             ConfigurationError: there is no key, or the base URL cannot be.
         """
-        return AsyncClient(api_key=self._key(), base_url=self.base_url, timeout_s=self.timeout_s)
+        return self._connected(AsyncClient)
+
+    def _connected(self, kind: type[_C]) -> _C:
+        name = self._block_document_name
+        account = f"the VideoDBCredentials block {name!r}" if name else "the VideoDBCredentials block"
+        try:
+            return kind(api_key=self._key(), base_url=self.base_url, timeout_s=self.timeout_s, account=account)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{account} cannot be used: {error}") from None
 
     def _place(self) -> tuple[str, str]:
         return self._key_if_any(), self.base_url
@@ -89,7 +98,7 @@ class VideoDBCredentials(Block):
         key = self._key_if_any()
         if not key:
             raise ConfigurationError(
-                f"no VideoDB API key: fill it into the VideoDBCredentials block, or set {API_KEY_VARIABLE}"
+                f"it has no API key: fill it in, or set {API_KEY_VARIABLE} in the worker's environment"
             )
         return SecretStr(key)
 

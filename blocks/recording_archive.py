@@ -3,10 +3,9 @@
 import re
 from typing import TYPE_CHECKING, ClassVar
 
-from prefect.blocks.core import Block
 from pydantic import ConfigDict, Field, HttpUrl, SecretStr, field_validator, model_validator
 
-from prefect_videodb.blocks._look import DOCUMENTATION_URL, LOGO_URL
+from prefect_videodb.blocks._look import DOCUMENTATION_URL, LOGO_URL, StrictBlock
 from prefect_videodb.errors import ConfigurationError
 from prefect_videodb.urls import ENDPOINT, read
 
@@ -21,7 +20,7 @@ _READ_TIMEOUT_S = 120
 _TRIES = 4
 
 
-class RecordingArchive(Block):
+class RecordingArchive(StrictBlock):
     """The bucket of your own into which finished videos are copied: at AWS S3, or in any store that speaks S3.
 
     Example:
@@ -50,7 +49,7 @@ class RecordingArchive(Block):
         default="videodb",
         max_length=_LONGEST_PREFIX,
         title="Prefix",
-        description="The folder in the bucket: a video lies at <prefix>/<video id>/video.mp4. May be empty.",
+        description="The folder in the bucket, may be empty: with videodb, a video lies at videodb/m-1/video.mp4.",
     )
     endpoint_url: str | None = Field(
         default=None,

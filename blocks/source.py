@@ -2,14 +2,13 @@
 
 from typing import ClassVar, Literal
 
-from prefect.blocks.core import Block
 from pydantic import ConfigDict, Field, HttpUrl, SecretStr, field_validator
 
-from prefect_videodb.blocks._look import DOCUMENTATION_URL, LOGO_URL
+from prefect_videodb.blocks._look import DOCUMENTATION_URL, LOGO_URL, StrictBlock
 from prefect_videodb.urls import SOURCE, read
 
 
-class RTStreamSource(Block):
+class RTStreamSource(StrictBlock):
     """A live source to record: its URL, which is a secret because stream keys are in it, and how to ingest it.
 
     Example:

@@ -3,13 +3,22 @@
 from uuid import UUID
 
 from prefect import flow
+from prefect.runtime import flow_run as this_run
 from pydantic import AwareDatetime
 
 from prefect_videodb.recording.changing import set_recording_end
 from prefect_videodb.recording.models import Window
+from prefect_videodb.recording.text import clock
+from prefect_videodb.strict_flow import strict_parameters
 
 
-@flow(name="change-recording")
+def _run_name() -> str:
+    end = this_run.parameters.get("end_time")
+    return f"end recording {str(this_run.parameters.get('flow_run_id'))[:8]} {f'at {clock(end)}' if end else 'now'}"
+
+
+@strict_parameters
+@flow(name="change-recording", flow_run_name=_run_name)
 def change_recording(flow_run_id: UUID, end_time: AwareDatetime | None = None) -> Window:
     """Give a recording that is under way another end, later or earlier; or end it now.
 

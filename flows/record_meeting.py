@@ -27,6 +27,7 @@ from prefect_videodb.recording.inputs import (
     Plan,
     SourceName,
     can_be_loaded,
+    label_of_source,
     load_archive,
     load_credentials,
     load_source,
@@ -34,7 +35,7 @@ from prefect_videodb.recording.inputs import (
     without_secrets,
 )
 from prefect_videodb.recording.liveness import outage_text
-from prefect_videodb.recording.memory import Memory
+from prefect_videodb.recording.memory import Memory, may_have_stream
 from prefect_videodb.recording.models import Hit, Links, MeetingRecording, RecordingOptions, Window
 from prefect_videodb.recording.orphans import RECORD_MEETING
 from prefect_videodb.recording.ownership import (
@@ -87,7 +88,8 @@ _STEPS = "steps"
 
 
 def _run_name() -> str:
-    return one_line(f"record {this_run.parameters.get('name') or 'a meeting'}")[:200]
+    given = this_run.parameters
+    return one_line(f"record {given.get('name') or label_of_source(given.get('source')) or 'a meeting'}")[:200]
 
 
 def stop_what_is_left(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
@@ -108,6 +110,8 @@ def _stop_and_export(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any])
     credentials = flow_run.parameters.get("credentials", "default")
     if not can_be_loaded(credentials):
         get_logger().info("%s %s: its own process stops its stream", flow.name, state.name)
+        return []
+    if state.is_failed() and not may_have_stream(flow_run):  # after a crash or a cancellation it is looked for anyway
         return []
     account = load_credentials(credentials)
     stop_streams_of(account, str(flow_run.id))

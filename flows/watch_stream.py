@@ -20,13 +20,14 @@ from prefect_videodb.recording.crashes import Fate, goes_on
 from prefect_videodb.recording.inputs import (
     SourceName,
     can_be_loaded,
+    label_of_source,
     load_credentials,
     load_source,
     load_webhook,
     no_inline_block,
     without_secrets,
 )
-from prefect_videodb.recording.memory import Memory, label, remembered
+from prefect_videodb.recording.memory import Memory, label, may_have_stream, remembered
 from prefect_videodb.recording.models import Window
 from prefect_videodb.recording.ownership import Custody, stop_streams_of, stopping, stream_name
 from prefect_videodb.recording.parking import wait_until
@@ -49,7 +50,8 @@ _LONGEST_MESSAGE = 2000
 
 def _run_name() -> str:
     given = this_run.parameters
-    return one_line(f"watch {given.get('name') or given.get('rtstream_id') or 'a stream'}")[:200]
+    source = label_of_source(given.get("source"))
+    return one_line(f"watch {given.get('name') or source or given.get('rtstream_id') or 'a stream'}")[:200]
 
 
 def clear_what_is_left(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
@@ -57,6 +59,8 @@ def clear_what_is_left(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any
     credentials = flow_run.parameters.get("credentials", "default")
     if not can_be_loaded(credentials):
         get_logger().info("%s %s: its own process stops its stream", flow.name, state.name)
+        return
+    if state.is_failed() and not may_have_stream(flow_run):  # after a crash or a cancellation it is looked for anyway
         return
     account = load_credentials(credentials)
     stop_streams_of(account, str(flow_run.id))

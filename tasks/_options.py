@@ -1,18 +1,43 @@
 """What all tasks have in common: when they are retried, and that nothing is cached."""
 
+import re
 import time
 from typing import Any
 
 from prefect import Task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
+from prefect.runtime import task_run as this_run
 
 from prefect_videodb.errors import JobUnfinished, VideoDBError
 
+# Prefect's UI shows a name in a narrow column, where an id of forty characters says nothing.
+_LONGEST_PART = 40
+_ID = re.compile(r"([a-z]{1,8}(?:-[a-z])?-)[0-9a-f-]{18,}([0-9a-f]{6})")
 _DELAYS_S = [1.0, 3.0, 10.0, 30.0]
 _JITTER = 0.3
 # A service that asks to wait for longer than this is down for this task: it fails, and says so.
 _LONGEST_WAIT_S = 300.0
+
+
+class RunName:
+    """The name of a task's run: what is done, and to what, in one short line.
+
+    Args:
+        template: names the task's parameters in braces, as Prefect's own templates do.
+    """
+
+    def __init__(self, template: str) -> None:
+        self.template = template
+
+    def __call__(self) -> str:
+        """Return the name of the run that is about to begin."""
+        return self.template.format_map({name: _shortened(value) for name, value in this_run.parameters.items()})
+
+
+def _shortened(value: object) -> str:
+    text = " ".join(_ID.sub(r"\1…\2", str(value)).split())
+    return text if len(text) <= _LONGEST_PART else f"{text[: _LONGEST_PART - 1]}…"
 
 
 def retry_is_safe(_task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:

@@ -9,14 +9,14 @@ from prefect_videodb.client import Client, alerts
 from prefect_videodb.client.alerts import Indexes
 from prefect_videodb.client.models import Alert, Event
 from prefect_videodb.tasks._ensure import adopted_or_created
-from prefect_videodb.tasks._options import OPERATION
+from prefect_videodb.tasks._options import OPERATION, RunName
 from prefect_videodb.tasks._secrets import plain
 
 DISABLED = "disabled"
 _PREFIX = "event-"
 
 
-@task(task_run_name="create-event-{label}", **OPERATION)
+@task(task_run_name=RunName("create-event-{label}"), **OPERATION)
 def create_event(credentials: VideoDBCredentials, event_prompt: str, label: str) -> Event:
     """Say in words what to watch for.
 
@@ -36,7 +36,7 @@ def create_event(credentials: VideoDBCredentials, event_prompt: str, label: str)
         return client.send(alerts.create_event(event_prompt, label))
 
 
-@task(task_run_name="ensure-event-{label}", **OPERATION)
+@task(task_run_name=RunName("ensure-event-{label}"), **OPERATION)
 def ensure_event(credentials: VideoDBCredentials, label: str, event_prompt: str) -> Event:
     """Adopt the event of exactly this label and prompt, or create one. Repeated, it makes no second one.
 
@@ -71,7 +71,7 @@ def list_events(credentials: VideoDBCredentials) -> list[Event]:
         return client.send(alerts.list_events()).events
 
 
-@task(task_run_name="create-alert-{index_id}", **OPERATION)
+@task(task_run_name=RunName("create-alert-{index_id}"), **OPERATION)
 def create_alert(
     credentials: VideoDBCredentials,
     rtstream_id: str,
@@ -105,7 +105,7 @@ def create_alert(
         return client.send(call)
 
 
-@task(task_run_name="ensure-alert-{index_id}", **OPERATION)
+@task(task_run_name=RunName("ensure-alert-{index_id}"), **OPERATION)
 def ensure_alert(
     credentials: VideoDBCredentials,
     rtstream_id: str,
@@ -160,7 +160,7 @@ def definition(event_id: str | None) -> str | None:
     return None if event_id is None else event_id.removeprefix(_PREFIX)
 
 
-@task(task_run_name="list-alerts-{index_id}", **OPERATION)
+@task(task_run_name=RunName("list-alerts-{index_id}"), **OPERATION)
 def list_alerts(credentials: VideoDBCredentials, rtstream_id: str, index_id: str, of: Indexes = "index") -> list[Alert]:
     """Read all alerts of an index.
 
@@ -176,7 +176,7 @@ def list_alerts(credentials: VideoDBCredentials, rtstream_id: str, index_id: str
         return client.send(alerts.list_all(rtstream_id, index_id, of=of)).alerts
 
 
-@task(task_run_name="enable-alert-{alert_id}", **OPERATION)
+@task(task_run_name=RunName("enable-alert-{alert_id}"), **OPERATION)
 def enable_alert(
     credentials: VideoDBCredentials, rtstream_id: str, index_id: str, alert_id: str, of: Indexes = "index"
 ) -> None:
@@ -195,7 +195,7 @@ def enable_alert(
         client.send(alerts.enable(rtstream_id, index_id, alert_id, of=of))
 
 
-@task(task_run_name="disable-alert-{alert_id}", **OPERATION)
+@task(task_run_name=RunName("disable-alert-{alert_id}"), **OPERATION)
 def disable_alert(
     credentials: VideoDBCredentials, rtstream_id: str, index_id: str, alert_id: str, of: Indexes = "index"
 ) -> None:

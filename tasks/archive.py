@@ -27,12 +27,12 @@ from prefect_videodb.errors import (
 )
 from prefect_videodb.redact import webhook_secrets
 from prefect_videodb.tasks._jobs import polling
-from prefect_videodb.tasks._options import OPERATION
+from prefect_videodb.tasks._options import OPERATION, RunName
 from prefect_videodb.tasks._secrets import plain
 from prefect_videodb.tasks.videos import delete_video
 
 
-@task(task_run_name="archive-{video_id}", **OPERATION)
+@task(task_run_name=RunName("archive-{video_id}"), **OPERATION)
 def archive_video(
     credentials: VideoDBCredentials,
     video_id: str,

@@ -5,10 +5,10 @@ from prefect import task
 from prefect_videodb.blocks import VideoDBCredentials
 from prefect_videodb.client import collection
 from prefect_videodb.client.models import Collection
-from prefect_videodb.tasks._options import OPERATION
+from prefect_videodb.tasks._options import OPERATION, RunName
 
 
-@task(task_run_name="get-collection-{collection_id}", **OPERATION)
+@task(task_run_name=RunName("get-collection-{collection_id}"), **OPERATION)
 def get_collection(credentials: VideoDBCredentials, collection_id: str = "default") -> Collection:
     """Read a collection.
 
@@ -35,7 +35,7 @@ def list_collections(credentials: VideoDBCredentials) -> list[Collection]:
         return client.send(collection.list_all()).collections
 
 
-@task(task_run_name="create-collection-{name}", **OPERATION)
+@task(task_run_name=RunName("create-collection-{name}"), **OPERATION)
 def create_collection(
     credentials: VideoDBCredentials, name: str, description: str, is_public: bool = False
 ) -> Collection:

@@ -12,14 +12,14 @@ from prefect_videodb.client.batches import AudioBatch, VisualBatch, batch
 from prefect_videodb.client.models import RTStreamSceneIndex, Scene, ScenePage
 from prefect_videodb.errors import ConfigurationError, InvalidRequest
 from prefect_videodb.tasks._ensure import adopted_or_created
-from prefect_videodb.tasks._options import OPERATION
+from prefect_videodb.tasks._options import OPERATION, RunName
 
 STOPPED = "stopped"
 RUNNING = frozenset({"running", "connected"})
 _TYPES = {"visuals": indexes.VISUALS, "audio": indexes.AUDIO}
 
 
-@task(task_run_name="index-visuals-{rtstream_id}", **OPERATION)
+@task(task_run_name=RunName("index-visuals-{rtstream_id}"), **OPERATION)
 def index_rtstream_visuals(
     credentials: VideoDBCredentials,
     rtstream_id: str,
@@ -66,7 +66,7 @@ def index_rtstream_visuals(
         return client.send(call)
 
 
-@task(task_run_name="index-audio-{rtstream_id}", **OPERATION)
+@task(task_run_name=RunName("index-audio-{rtstream_id}"), **OPERATION)
 def index_rtstream_audio(
     credentials: VideoDBCredentials,
     rtstream_id: str,
@@ -113,7 +113,7 @@ def index_rtstream_audio(
         return client.send(call)
 
 
-@task(task_run_name="index-spoken-words-{rtstream_id}", **OPERATION)
+@task(task_run_name=RunName("index-spoken-words-{rtstream_id}"), **OPERATION)
 def index_rtstream_spoken_words(
     credentials: VideoDBCredentials,
     rtstream_id: str,
@@ -163,7 +163,7 @@ def index_rtstream_spoken_words(
         return client.send(call)
 
 
-@task(task_run_name="index-scenes-{rtstream_id}", **OPERATION)
+@task(task_run_name=RunName("index-scenes-{rtstream_id}"), **OPERATION)
 def index_rtstream_scenes(
     credentials: VideoDBCredentials,
     rtstream_id: str,
@@ -213,7 +213,7 @@ def index_rtstream_scenes(
         return client.send(call)
 
 
-@task(task_run_name="ensure-scene-index-{name}", **OPERATION)
+@task(task_run_name=RunName("ensure-scene-index-{name}"), **OPERATION)
 def ensure_scene_index(
     credentials: VideoDBCredentials,
     rtstream_id: str,
@@ -301,7 +301,7 @@ def _adopt(
     return found
 
 
-@task(task_run_name="list-scene-indexes-{rtstream_id}", **OPERATION)
+@task(task_run_name=RunName("list-scene-indexes-{rtstream_id}"), **OPERATION)
 def list_rtstream_scene_indexes(credentials: VideoDBCredentials, rtstream_id: str) -> list[RTStreamSceneIndex]:
     """Read all live indexes of a stream.
 
@@ -315,7 +315,7 @@ def list_rtstream_scene_indexes(credentials: VideoDBCredentials, rtstream_id: st
         return client.send(indexes.list_all(rtstream_id)).indexes
 
 
-@task(task_run_name="get-scene-index-{index_id}", **OPERATION)
+@task(task_run_name=RunName("get-scene-index-{index_id}"), **OPERATION)
 def get_rtstream_scene_index(credentials: VideoDBCredentials, rtstream_id: str, index_id: str) -> RTStreamSceneIndex:
     """Read a live index.
 
@@ -333,7 +333,7 @@ def get_rtstream_scene_index(credentials: VideoDBCredentials, rtstream_id: str, 
         return client.send(indexes.get(rtstream_id, index_id))
 
 
-@task(task_run_name="get-scenes-{index_id}", **OPERATION)
+@task(task_run_name=RunName("get-scenes-{index_id}"), **OPERATION)
 def get_rtstream_scenes(
     credentials: VideoDBCredentials,
     rtstream_id: str,
@@ -361,7 +361,7 @@ def get_rtstream_scenes(
         return client.send(call)
 
 
-@task(task_run_name="get-all-scenes-{index_id}", **OPERATION)
+@task(task_run_name=RunName("get-all-scenes-{index_id}"), **OPERATION)
 def get_all_rtstream_scenes(
     credentials: VideoDBCredentials,
     rtstream_id: str,
@@ -391,7 +391,7 @@ def get_all_rtstream_scenes(
     return sorted(scenes.values(), key=lambda scene: (scene.start is None, scene.start or 0.0))
 
 
-@task(task_run_name="start-scene-index-{index_id}", **OPERATION)
+@task(task_run_name=RunName("start-scene-index-{index_id}"), **OPERATION)
 def start_rtstream_scene_index(credentials: VideoDBCredentials, rtstream_id: str, index_id: str) -> None:
     """Go on with a stopped live index; one that runs is left alone.
 
@@ -405,7 +405,7 @@ def start_rtstream_scene_index(credentials: VideoDBCredentials, rtstream_id: str
     _act(credentials, indexes.start(rtstream_id, index_id), rtstream_id, index_id, runs=True)
 
 
-@task(task_run_name="stop-scene-index-{index_id}", **OPERATION)
+@task(task_run_name=RunName("stop-scene-index-{index_id}"), **OPERATION)
 def stop_rtstream_scene_index(credentials: VideoDBCredentials, rtstream_id: str, index_id: str) -> None:
     """Stop a live index, and its billing; what it has stays.
 

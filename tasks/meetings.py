@@ -10,7 +10,7 @@ from prefect_videodb.blocks import VideoDBCredentials
 from prefect_videodb.client import meetings
 from prefect_videodb.client.models import Meeting
 from prefect_videodb.errors import JobFailed
-from prefect_videodb.tasks._options import OPERATION
+from prefect_videodb.tasks._options import OPERATION, RunName
 from prefect_videodb.tasks._secrets import plain
 from prefect_videodb.tasks._waiting import wait_until
 
@@ -64,7 +64,7 @@ def record_meeting_with_bot(
         return client.send(call)
 
 
-@task(task_run_name="get-meeting-{meeting_id}", **OPERATION)
+@task(task_run_name=RunName("get-meeting-{meeting_id}"), **OPERATION)
 def get_meeting(credentials: VideoDBCredentials, meeting_id: str, collection_id: str = "default") -> Meeting:
     """Tell how far the recording of a meeting is.
 
@@ -82,7 +82,7 @@ def get_meeting(credentials: VideoDBCredentials, meeting_id: str, collection_id:
         return client.send(meetings.get(meeting_id, collection_id=collection_id))
 
 
-@task(task_run_name="get-meeting-of-{video_id}", **OPERATION)
+@task(task_run_name=RunName("get-meeting-of-{video_id}"), **OPERATION)
 def get_video_meeting(credentials: VideoDBCredentials, video_id: str) -> Meeting | None:
     """Read the meeting that a video is of; None when it is of none.
 
@@ -96,7 +96,7 @@ def get_video_meeting(credentials: VideoDBCredentials, video_id: str) -> Meeting
         return client.send(meetings.of_video(video_id))
 
 
-@task(task_run_name="wait-for-meeting-{meeting_id}", **OPERATION)
+@task(task_run_name=RunName("wait-for-meeting-{meeting_id}"), **OPERATION)
 def wait_for_meeting(
     credentials: VideoDBCredentials,
     meeting_id: str,

@@ -13,7 +13,7 @@ from prefect_videodb.client import Call, searching
 from prefect_videodb.client.models import AskResponse, SearchResponse, SearchResult
 from prefect_videodb.client.searching import Aggregate, Fields, Filter, Names, Sort
 from prefect_videodb.errors import NothingFound
-from prefect_videodb.tasks._options import OPERATION
+from prefect_videodb.tasks._options import OPERATION, RunName
 
 
 def _found(credentials: VideoDBCredentials, call: Call[SearchResult]) -> SearchResult:
@@ -25,7 +25,7 @@ def _found(credentials: VideoDBCredentials, call: Call[SearchResult]) -> SearchR
             return SearchResult()
 
 
-@task(task_run_name="search-v2-{video_id}", **OPERATION)
+@task(task_run_name=RunName("search-v2-{video_id}"), **OPERATION)
 def search_video_v2(
     credentials: VideoDBCredentials,
     video_id: str,
@@ -76,7 +76,7 @@ def search_video_v2(
             return SearchResponse()
 
 
-@task(task_run_name="ask-{video_id}", **OPERATION)
+@task(task_run_name=RunName("ask-{video_id}"), **OPERATION)
 def ask_video(
     credentials: VideoDBCredentials,
     video_id: str,
@@ -102,7 +102,7 @@ def ask_video(
         return client.send(call)
 
 
-@task(task_run_name="semantic-search-{video_id}", **OPERATION)
+@task(task_run_name=RunName("semantic-search-{video_id}"), **OPERATION)
 def semantic_search_video(
     credentials: VideoDBCredentials,
     video_id: str,
@@ -143,7 +143,7 @@ def semantic_search_video(
     return _found(credentials, call)
 
 
-@task(task_run_name="query-{video_id}", **OPERATION)
+@task(task_run_name=RunName("query-{video_id}"), **OPERATION)
 def query_video(
     credentials: VideoDBCredentials,
     video_id: str,
@@ -181,7 +181,7 @@ def query_video(
     return _found(credentials, call)
 
 
-@task(task_run_name="aggregate-{video_id}", **OPERATION)
+@task(task_run_name=RunName("aggregate-{video_id}"), **OPERATION)
 def aggregate_video(
     credentials: VideoDBCredentials,
     video_id: str,
@@ -223,7 +223,7 @@ def aggregate_video(
         return client.send(call)
 
 
-@task(task_run_name="search-v2-{collection_id}", **OPERATION)
+@task(task_run_name=RunName("search-v2-{collection_id}"), **OPERATION)
 def search_collection_v2(
     credentials: VideoDBCredentials,
     collection_id: str,
@@ -274,7 +274,7 @@ def search_collection_v2(
             return SearchResponse()
 
 
-@task(task_run_name="ask-{collection_id}", **OPERATION)
+@task(task_run_name=RunName("ask-{collection_id}"), **OPERATION)
 def ask_collection(
     credentials: VideoDBCredentials,
     collection_id: str,
@@ -300,7 +300,7 @@ def ask_collection(
         return client.send(call)
 
 
-@task(task_run_name="semantic-search-{collection_id}", **OPERATION)
+@task(task_run_name=RunName("semantic-search-{collection_id}"), **OPERATION)
 def semantic_search_collection(
     credentials: VideoDBCredentials,
     collection_id: str,
@@ -341,7 +341,7 @@ def semantic_search_collection(
     return _found(credentials, call)
 
 
-@task(task_run_name="query-{collection_id}", **OPERATION)
+@task(task_run_name=RunName("query-{collection_id}"), **OPERATION)
 def query_collection(
     credentials: VideoDBCredentials,
     collection_id: str,
@@ -379,7 +379,7 @@ def query_collection(
     return _found(credentials, call)
 
 
-@task(task_run_name="aggregate-{collection_id}", **OPERATION)
+@task(task_run_name=RunName("aggregate-{collection_id}"), **OPERATION)
 def aggregate_collection(
     credentials: VideoDBCredentials,
     collection_id: str,

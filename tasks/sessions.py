@@ -11,7 +11,7 @@ from prefect_videodb.blocks import VideoDBCredentials
 from prefect_videodb.client import sessions
 from prefect_videodb.client.models import CaptureExport, CaptureSession, ClientToken, RTStream
 from prefect_videodb.errors import JobFailed
-from prefect_videodb.tasks._options import OPERATION
+from prefect_videodb.tasks._options import OPERATION, RunName
 from prefect_videodb.tasks._secrets import plain
 from prefect_videodb.tasks._waiting import wait_until
 
@@ -56,7 +56,7 @@ def create_capture_session(
         return client.send(call)
 
 
-@task(task_run_name="get-capture-session-{session_id}", **OPERATION)
+@task(task_run_name=RunName("get-capture-session-{session_id}"), **OPERATION)
 def get_capture_session(
     credentials: VideoDBCredentials, session_id: str, collection_id: str = "default"
 ) -> CaptureSession:
@@ -97,7 +97,7 @@ def list_capture_sessions(
     return page.sessions
 
 
-@task(task_run_name="get-{category}-of-{session_id}", **OPERATION)
+@task(task_run_name=RunName("get-{category}-of-{session_id}"), **OPERATION)
 def get_capture_session_rtstream(
     credentials: VideoDBCredentials, session_id: str, category: str, collection_id: str = "default"
 ) -> list[RTStream]:
@@ -115,7 +115,7 @@ def get_capture_session_rtstream(
         return client.send(sessions.get(session_id, collection_id=collection_id)).get_rtstream(category)
 
 
-@task(task_run_name="export-capture-session-{session_id}", **OPERATION)
+@task(task_run_name=RunName("export-capture-session-{session_id}"), **OPERATION)
 def export_capture_session(
     credentials: VideoDBCredentials,
     session_id: str,

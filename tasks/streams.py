@@ -15,7 +15,7 @@ from prefect_videodb.client.streams import MediaType
 from prefect_videodb.errors import ConfigurationError, InvalidRequest, NothingFound
 from prefect_videodb.tasks._ensure import adopted_or_created
 from prefect_videodb.tasks._jobs import polling
-from prefect_videodb.tasks._options import OPERATION
+from prefect_videodb.tasks._options import OPERATION, RunName
 from prefect_videodb.tasks._secrets import plain
 from prefect_videodb.urls import SOURCE, read
 
@@ -24,7 +24,7 @@ CONNECTED = "connected"
 ERROR = "error"
 
 
-@task(task_run_name="connect-{name}", **OPERATION)
+@task(task_run_name=RunName("connect-{name}"), **OPERATION)
 def connect_rtstream(
     credentials: VideoDBCredentials,
     url: SecretStr | str,
@@ -132,7 +132,7 @@ def all_streams(client: Client, *, status: str | None = None, name: str | None =
     )
 
 
-@task(task_run_name="get-{rtstream_id}", **OPERATION)
+@task(task_run_name=RunName("get-{rtstream_id}"), **OPERATION)
 def get_rtstream(credentials: VideoDBCredentials, rtstream_id: str) -> RTStream:
     """Read a stream.
 
@@ -192,7 +192,7 @@ def list_all_rtstreams(
         return all_streams(client, status=status, name=name)
 
 
-@task(task_run_name="update-{rtstream_id}", **OPERATION)
+@task(task_run_name=RunName("update-{rtstream_id}"), **OPERATION)
 def update_rtstream(
     credentials: VideoDBCredentials, rtstream_id: str, name: str | None = None, sample_rate: int | None = None
 ) -> RTStream:
@@ -210,7 +210,7 @@ def update_rtstream(
         return client.send(streams.update(rtstream_id, name=name, sample_rate=sample_rate))
 
 
-@task(task_run_name="start-{rtstream_id}", **OPERATION)
+@task(task_run_name=RunName("start-{rtstream_id}"), **OPERATION)
 def start_rtstream(credentials: VideoDBCredentials, rtstream_id: str) -> RTStream:
     """Make sure that a stream is connected: a stopped one is started, a connected one is left alone.
 
@@ -236,7 +236,7 @@ def start_rtstream(credentials: VideoDBCredentials, rtstream_id: str) -> RTStrea
         return client.send(streams.get(rtstream_id))
 
 
-@task(task_run_name="stop-{rtstream_id}", **OPERATION)
+@task(task_run_name=RunName("stop-{rtstream_id}"), **OPERATION)
 def stop_rtstream(credentials: VideoDBCredentials, rtstream_id: str) -> None:
     """Stop a stream: nothing else ends ingesting and billing.
 
@@ -259,7 +259,7 @@ def stop(client: Client, rtstream_id: str) -> None:
             raise
 
 
-@task(task_run_name="playback-{rtstream_id}", **OPERATION)
+@task(task_run_name=RunName("playback-{rtstream_id}"), **OPERATION)
 def generate_rtstream_stream(
     credentials: VideoDBCredentials,
     rtstream_id: str,
@@ -294,7 +294,7 @@ def generate_rtstream_stream(
         return client.send(call)
 
 
-@task(task_run_name="export-{rtstream_id}", **OPERATION)
+@task(task_run_name=RunName("export-{rtstream_id}"), **OPERATION)
 def export_rtstream(
     credentials: VideoDBCredentials,
     rtstream_id: str,
@@ -320,6 +320,7 @@ def export_rtstream(
     if settle_s < 0:
         raise ConfigurationError(f"settle_s is a number of seconds, 0 or more; not {settle_s:g}")
     deadline = time.monotonic() + settle_s
+    was_refused = False
     with credentials.get_client() as client:
         while True:
             try:
@@ -327,11 +328,13 @@ def export_rtstream(
             except InvalidRequest as refusal:
                 if time.monotonic() >= deadline:
                     raise
-                get_logger().info("Not ready to be exported yet, asking again: %s", refusal)
+                if not was_refused:
+                    get_logger().info("Not ready to be exported yet, asking for up to %g s: %s", settle_s, refusal)
+                was_refused = True
                 time.sleep(min(2.0, max(0.1, deadline - time.monotonic())))
 
 
-@task(task_run_name="search-{rtstream_id}", **OPERATION)
+@task(task_run_name=RunName("search-{rtstream_id}"), **OPERATION)
 def search_rtstream(
     credentials: VideoDBCredentials,
     rtstream_id: str,
@@ -375,7 +378,7 @@ def search_rtstream(
             return RTStreamSearchResult()
 
 
-@task(task_run_name="search-rtstreams-of-{collection_id}", **OPERATION)
+@task(task_run_name=RunName("search-rtstreams-of-{collection_id}"), **OPERATION)
 def search_rtstreams(
     credentials: VideoDBCredentials,
     query: str,

@@ -8,11 +8,11 @@ from prefect_videodb.blocks import VideoDBCredentials
 from prefect_videodb.client import streams, transcripts
 from prefect_videodb.client.models import RTStreamTranscript, TranscriptRecord, TranscriptStatus
 from prefect_videodb.errors import ConfigurationError
-from prefect_videodb.tasks._options import OPERATION
+from prefect_videodb.tasks._options import OPERATION, RunName
 from prefect_videodb.tasks.streams import CONNECTED
 
 
-@task(task_run_name="start-transcript-{rtstream_id}", **OPERATION)
+@task(task_run_name=RunName("start-transcript-{rtstream_id}"), **OPERATION)
 def start_rtstream_transcript(
     credentials: VideoDBCredentials,
     rtstream_id: str,
@@ -33,7 +33,7 @@ def start_rtstream_transcript(
         return client.send(transcripts.start(rtstream_id, engine=engine, ws_connection_id=ws_connection_id))
 
 
-@task(task_run_name="stop-transcript-{rtstream_id}", **OPERATION)
+@task(task_run_name=RunName("stop-transcript-{rtstream_id}"), **OPERATION)
 def stop_rtstream_transcript(
     credentials: VideoDBCredentials, rtstream_id: str, engine: str | None = None
 ) -> TranscriptStatus:
@@ -50,7 +50,7 @@ def stop_rtstream_transcript(
         return client.send(transcripts.stop(rtstream_id, engine=engine))
 
 
-@task(task_run_name="get-transcript-status-{rtstream_id}", **OPERATION)
+@task(task_run_name=RunName("get-transcript-status-{rtstream_id}"), **OPERATION)
 def get_rtstream_transcript_status(
     credentials: VideoDBCredentials, rtstream_id: str, engine: str | None = None
 ) -> TranscriptStatus:
@@ -67,7 +67,7 @@ def get_rtstream_transcript_status(
         return client.send(transcripts.status(rtstream_id, engine=engine))
 
 
-@task(task_run_name="get-transcript-{rtstream_id}", **OPERATION)
+@task(task_run_name=RunName("get-transcript-{rtstream_id}"), **OPERATION)
 def get_rtstream_transcript(
     credentials: VideoDBCredentials,
     rtstream_id: str,
@@ -99,7 +99,7 @@ def get_rtstream_transcript(
         return client.send(call)
 
 
-@task(task_run_name="follow-transcript-{rtstream_id}", **OPERATION)
+@task(task_run_name=RunName("follow-transcript-{rtstream_id}"), **OPERATION)
 def follow_rtstream_transcript(
     credentials: VideoDBCredentials,
     rtstream_id: str,

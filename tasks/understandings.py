@@ -11,10 +11,10 @@ from prefect import task
 from prefect_videodb.blocks import VideoDBCredentials
 from prefect_videodb.client import understandings
 from prefect_videodb.client.models import Record, RecordPage, RTStreamIndex, RTStreamUnderstanding
-from prefect_videodb.tasks._options import OPERATION
+from prefect_videodb.tasks._options import OPERATION, RunName
 
 
-@task(task_run_name="understand-{rtstream_id}", **OPERATION)
+@task(task_run_name=RunName("understand-{rtstream_id}"), **OPERATION)
 def understand_rtstream(
     credentials: VideoDBCredentials,
     rtstream_id: str,
@@ -52,7 +52,7 @@ def understand_rtstream(
         )
 
 
-@task(task_run_name="get-{understanding_id}", **OPERATION)
+@task(task_run_name=RunName("get-{understanding_id}"), **OPERATION)
 def get_rtstream_understanding(
     credentials: VideoDBCredentials,
     rtstream_id: str,
@@ -71,7 +71,7 @@ def get_rtstream_understanding(
         return client.send(understandings.get(rtstream_id, understanding_id))
 
 
-@task(task_run_name="list-understandings-{rtstream_id}", **OPERATION)
+@task(task_run_name=RunName("list-understandings-{rtstream_id}"), **OPERATION)
 def list_rtstream_understandings(
     credentials: VideoDBCredentials,
     rtstream_id: str,
@@ -88,7 +88,7 @@ def list_rtstream_understandings(
         return client.send(understandings.list_all(rtstream_id)).understandings
 
 
-@task(task_run_name="start-{understanding_id}", **OPERATION)
+@task(task_run_name=RunName("start-{understanding_id}"), **OPERATION)
 def start_rtstream_understanding(
     credentials: VideoDBCredentials,
     rtstream_id: str,
@@ -107,7 +107,7 @@ def start_rtstream_understanding(
         client.send(understandings.start(rtstream_id, understanding_id))
 
 
-@task(task_run_name="stop-{understanding_id}", **OPERATION)
+@task(task_run_name=RunName("stop-{understanding_id}"), **OPERATION)
 def stop_rtstream_understanding(
     credentials: VideoDBCredentials,
     rtstream_id: str,
@@ -126,7 +126,7 @@ def stop_rtstream_understanding(
         client.send(understandings.stop(rtstream_id, understanding_id))
 
 
-@task(task_run_name="get-records-{understanding_id}", **OPERATION)
+@task(task_run_name=RunName("get-records-{understanding_id}"), **OPERATION)
 def get_rtstream_understanding_records(
     credentials: VideoDBCredentials,
     rtstream_id: str,
@@ -159,7 +159,7 @@ def get_rtstream_understanding_records(
         )
 
 
-@task(task_run_name="get-all-records-{understanding_id}", **OPERATION)
+@task(task_run_name=RunName("get-all-records-{understanding_id}"), **OPERATION)
 def get_all_rtstream_understanding_records(
     credentials: VideoDBCredentials,
     rtstream_id: str,
@@ -185,7 +185,7 @@ def get_all_rtstream_understanding_records(
         return [record for page in client.follow(pages.first, pages.following) for record in page.records]
 
 
-@task(task_run_name="index-{rtstream_id}", **OPERATION)
+@task(task_run_name=RunName("index-{rtstream_id}"), **OPERATION)
 def index_rtstream(
     credentials: VideoDBCredentials,
     rtstream_id: str,
@@ -213,7 +213,7 @@ def index_rtstream(
         return client.send(understandings.index(rtstream_id, source, name=name, use_for=use_for))
 
 
-@task(task_run_name="get-{index_id}", **OPERATION)
+@task(task_run_name=RunName("get-{index_id}"), **OPERATION)
 def get_rtstream_index(
     credentials: VideoDBCredentials,
     rtstream_id: str,
@@ -232,7 +232,7 @@ def get_rtstream_index(
         return client.send(understandings.get_index(rtstream_id, index_id))
 
 
-@task(task_run_name="list-indexes-{rtstream_id}", **OPERATION)
+@task(task_run_name=RunName("list-indexes-{rtstream_id}"), **OPERATION)
 def list_rtstream_indexes(
     credentials: VideoDBCredentials,
     rtstream_id: str,
@@ -249,7 +249,7 @@ def list_rtstream_indexes(
         return client.send(understandings.list_indexes(rtstream_id)).indexes
 
 
-@task(task_run_name="start-{index_id}", **OPERATION)
+@task(task_run_name=RunName("start-{index_id}"), **OPERATION)
 def start_rtstream_index(
     credentials: VideoDBCredentials,
     rtstream_id: str,
@@ -268,7 +268,7 @@ def start_rtstream_index(
         client.send(understandings.start_index(rtstream_id, index_id))
 
 
-@task(task_run_name="stop-{index_id}", **OPERATION)
+@task(task_run_name=RunName("stop-{index_id}"), **OPERATION)
 def stop_rtstream_index(
     credentials: VideoDBCredentials,
     rtstream_id: str,
@@ -287,7 +287,7 @@ def stop_rtstream_index(
         client.send(understandings.stop_index(rtstream_id, index_id))
 
 
-@task(task_run_name="get-records-{index_id}", **OPERATION)
+@task(task_run_name=RunName("get-records-{index_id}"), **OPERATION)
 def get_rtstream_index_records(
     credentials: VideoDBCredentials,
     rtstream_id: str,
@@ -318,7 +318,7 @@ def get_rtstream_index_records(
         )
 
 
-@task(task_run_name="get-all-records-{index_id}", **OPERATION)
+@task(task_run_name=RunName("get-all-records-{index_id}"), **OPERATION)
 def get_all_rtstream_index_records(
     credentials: VideoDBCredentials,
     rtstream_id: str,

@@ -32,7 +32,7 @@ from prefect_videodb.client.videos import (
 )
 from prefect_videodb.errors import AnswerLost, InvalidRequest, JobUnfinished, NoSpokenWords, NotFound, NothingFound
 from prefect_videodb.tasks._jobs import polling
-from prefect_videodb.tasks._options import OPERATION
+from prefect_videodb.tasks._options import OPERATION, RunName
 from prefect_videodb.tasks._secrets import plain
 
 DONE = "done"
@@ -42,7 +42,7 @@ _LOOK_S = 2.0
 _DELETE_TRIES = 3
 
 
-@task(task_run_name="get-{video_id}", **OPERATION)
+@task(task_run_name=RunName("get-{video_id}"), **OPERATION)
 def get_video(credentials: VideoDBCredentials, video_id: str, collection_id: str = "default") -> Video:
     """Read a video.
 
@@ -60,7 +60,7 @@ def get_video(credentials: VideoDBCredentials, video_id: str, collection_id: str
         return client.send(videos.get(video_id, collection_id=collection_id))
 
 
-@task(task_run_name="index-spoken-words-{video_id}", **OPERATION)
+@task(task_run_name=RunName("index-spoken-words-{video_id}"), **OPERATION)
 def index_spoken_words(
     credentials: VideoDBCredentials,
     video_id: str,
@@ -123,7 +123,7 @@ def _wait_for_index(client: Client, video_id: str, deadline: float) -> SpokenWor
     return index
 
 
-@task(task_run_name="get-spoken-word-index-{video_id}", **OPERATION)
+@task(task_run_name=RunName("get-spoken-word-index-{video_id}"), **OPERATION)
 def get_spoken_word_index(credentials: VideoDBCredentials, video_id: str) -> SpokenWordIndex:
     """Tell how far the spoken-word index of a video is.
 
@@ -140,7 +140,7 @@ def get_spoken_word_index(credentials: VideoDBCredentials, video_id: str) -> Spo
         return client.send(videos.spoken_word_index(video_id))
 
 
-@task(task_run_name="search-{video_id}", **OPERATION)
+@task(task_run_name=RunName("search-{video_id}"), **OPERATION)
 def search_video(
     credentials: VideoDBCredentials,
     video_id: str,
@@ -190,7 +190,7 @@ def search_video(
             return SearchResult()
 
 
-@task(task_run_name="get-transcript-{video_id}", **OPERATION)
+@task(task_run_name=RunName("get-transcript-{video_id}"), **OPERATION)
 def get_transcript(
     credentials: VideoDBCredentials,
     video_id: str,
@@ -220,7 +220,7 @@ def get_transcript(
         return client.send(call, polling=polling("Transcript", timeout_s))
 
 
-@task(task_run_name="get-transcript-text-{video_id}", **OPERATION)
+@task(task_run_name=RunName("get-transcript-text-{video_id}"), **OPERATION)
 def get_transcript_text(
     credentials: VideoDBCredentials,
     video_id: str,
@@ -244,7 +244,7 @@ def get_transcript_text(
         return client.send(call, polling=polling("Transcript", timeout_s)).text or ""
 
 
-@task(task_run_name="index-scenes-{video_id}", **OPERATION)
+@task(task_run_name=RunName("index-scenes-{video_id}"), **OPERATION)
 def index_scenes(
     credentials: VideoDBCredentials,
     video_id: str,
@@ -304,7 +304,7 @@ def index_scenes(
         return client.send(call, polling=polling("Indexing the scenes", timeout_s))
 
 
-@task(task_run_name="list-scene-index-{video_id}", **OPERATION)
+@task(task_run_name=RunName("list-scene-index-{video_id}"), **OPERATION)
 def list_scene_index(
     credentials: VideoDBCredentials,
     video_id: str,
@@ -323,7 +323,7 @@ def list_scene_index(
         return client.send(videos.list_scene_index(video_id, collection_id=collection_id)).indexes
 
 
-@task(task_run_name="get-scene-index-{scene_index_id}", **OPERATION)
+@task(task_run_name=RunName("get-scene-index-{scene_index_id}"), **OPERATION)
 def get_scene_index(
     credentials: VideoDBCredentials,
     video_id: str,
@@ -344,7 +344,7 @@ def get_scene_index(
         return client.send(videos.get_scene_index(video_id, scene_index_id, collection_id=collection_id)).scenes
 
 
-@task(task_run_name="delete-scene-index-{scene_index_id}", **OPERATION)
+@task(task_run_name=RunName("delete-scene-index-{scene_index_id}"), **OPERATION)
 def delete_scene_index(
     credentials: VideoDBCredentials,
     video_id: str,
@@ -362,7 +362,7 @@ def delete_scene_index(
     _delete(credentials, videos.delete_scene_index(video_id, scene_index_id))
 
 
-@task(task_run_name="delete-{video_id}", **OPERATION)
+@task(task_run_name=RunName("delete-{video_id}"), **OPERATION)
 def delete_video(
     credentials: VideoDBCredentials,
     video_id: str,
@@ -403,7 +403,7 @@ def _delete(credentials: VideoDBCredentials, call: Call[None]) -> None:
     return None
 
 
-@task(task_run_name="get-thumbnail-{video_id}", **OPERATION)
+@task(task_run_name=RunName("get-thumbnail-{video_id}"), **OPERATION)
 def get_thumbnail(
     credentials: VideoDBCredentials,
     video_id: str,
@@ -420,7 +420,7 @@ def get_thumbnail(
         return client.send(videos.get_thumbnail(video_id))
 
 
-@task(task_run_name="generate-thumbnail-{video_id}", **OPERATION)
+@task(task_run_name=RunName("generate-thumbnail-{video_id}"), **OPERATION)
 def generate_thumbnail(
     credentials: VideoDBCredentials,
     video_id: str,
@@ -443,7 +443,7 @@ def generate_thumbnail(
         return client.send(videos.generate_thumbnail(video_id, time), polling=polling("Thumbnail", timeout_s))
 
 
-@task(task_run_name="get-thumbnails-{video_id}", **OPERATION)
+@task(task_run_name=RunName("get-thumbnails-{video_id}"), **OPERATION)
 def get_thumbnails(
     credentials: VideoDBCredentials,
     video_id: str,
@@ -460,7 +460,7 @@ def get_thumbnails(
         return client.send(videos.get_thumbnails(video_id)).images
 
 
-@task(task_run_name="clip-{video_id}", **OPERATION)
+@task(task_run_name=RunName("clip-{video_id}"), **OPERATION)
 def clip_video(
     credentials: VideoDBCredentials,
     video_id: str,
@@ -511,7 +511,7 @@ def compile_clip(
         return client.send(call, polling=polling("Compiling the clip", timeout_s))
 
 
-@task(task_run_name="download-{name}", **OPERATION)
+@task(task_run_name=RunName("download-{name}"), **OPERATION)
 def download(credentials: VideoDBCredentials, stream_link: str, name: str, timeout_s: float = 1800.0) -> Download:
     """Make a downloadable file of a stream link.
 
@@ -527,7 +527,7 @@ def download(credentials: VideoDBCredentials, stream_link: str, name: str, timeo
         return client.send(videos.download(stream_link, name), polling=polling("Download", timeout_s))
 
 
-@task(task_run_name="get-download-{download_id}", **OPERATION)
+@task(task_run_name=RunName("get-download-{download_id}"), **OPERATION)
 def get_download(credentials: VideoDBCredentials, download_id: str) -> Download:
     """Tell how far a download is, and where the file lies when it is done.
 

@@ -19,7 +19,7 @@ from prefect_videodb.blocks import VideoDBCredentials
 from prefect_videodb.errors import VideoDBError
 from prefect_videodb.flows import change_recording, record_meeting, stop_orphaned_streams
 from prefect_videodb.local_server import LocalServer
-from prefect_videodb.recording import accounts, crashes, reviving
+from prefect_videodb.recording import crashes, inputs, reviving
 from prefect_videodb.recording.crashes import MOST_CRASHES, Fate, go_on, goes_on
 from prefect_videodb.recording.memory import label
 from prefect_videodb.recording.orphan_report import StreamReport
@@ -28,12 +28,13 @@ from prefect_videodb.recording.overtaking import Overtaken
 from prefect_videodb.recording.ownership import server_in, stream_name
 from prefect_videodb.recording.servers import VARIABLE
 from prefect_videodb.tasks import ensure_scene_index, list_rtstream_scene_indexes
-from tests.flows.conftest import KEY, SHORT, Account, Run, result_of, the_one_stopped_stream
+from tests.flows.conftest import KEY, SHORT, Account, Run, look_after_only, result_of, the_one_stopped_stream
 from tests.support.faulty_proxy import FaultyProxy, Rule
 from tests.support.processes import free_port, wait_for
 from tests.support.programs import running_worker
 
 FOLLOW_UP = "follow-up-alert/follow-up-alert"
+NET = "stop-orphaned-streams/stop-orphaned-streams"
 ANOTHER_SERVER = "0123456789ab"
 
 
@@ -171,7 +172,7 @@ def test_all_accounts_are_looked_after_though_one_of_them_cannot_be_asked(
     account: Account, second: Account, deployed: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert deployed
-    monkeypatch.setattr(accounts, "_PAGE", 1)
+    monkeypatch.setattr(inputs, "_PAGE", 1)
     run = str(uuid4())
     first_id, second_id = (one.connect(stream_name("Orphan", run)) for one in (account, second))
     with pytest.raises(VideoDBError, match="account away: NotConnected") as told:
@@ -383,3 +384,27 @@ def test_one_that_cannot_be_woken_keeps_no_other_from_it(account: Account, deplo
     assert due[0] > now > due[1]
     assert second[0].read().labels["videodb.ended_early"] == "yes"
     assert status(account, orphan) == "stopped"
+
+
+def test_bad_block_isolation(account: Account, deployed: str) -> None:
+    """One block that cannot be used fails the net once, not every five minutes; the good accounts are served."""
+    assert deployed
+    orphan = account.connect(stream_name("Orphan", str(uuid4())))
+    VideoDBCredentials(api_key=SecretStr("sk-wrong-0123456789"), base_url=account.base_url).save(
+        "wrong", overwrite=True
+    )
+    look_after_only(None)
+    try:
+        first, second = Run.of(NET), Run.of(NET)
+        state = first.finish().state
+        assert state is not None
+        assert state.is_failed()
+        assert "check the API key of the VideoDBCredentials block 'wrong'" in str(state.message)
+        assert first.read().name.startswith("look after streams at ")
+        again = second.finish().state
+        assert again is not None
+        assert (again.type.value, again.name) == ("COMPLETED", "Incomplete")
+        assert "check the API key of the VideoDBCredentials block 'wrong'" in str(again.message)
+        assert status(account, orphan) == "stopped"
+    finally:
+        VideoDBCredentials.delete("wrong")

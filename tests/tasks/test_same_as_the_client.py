@@ -211,6 +211,7 @@ def test_a_task_takes_the_defaults_of_its_operation() -> None:
 def test_a_tasks_run_is_named_after_its_arguments_and_after_no_secret() -> None:
     for name in tasks.__all__:
         task = getattr(tasks, name)
-        named = {field for _, field, _, _ in Formatter().parse(task.task_run_name) if field}
+        template = task.task_run_name if isinstance(task.task_run_name, str) else task.task_run_name.template
+        named = {field for _, field, _, _ in Formatter().parse(template) if field}
         assert named <= inspect.signature(task.fn).parameters.keys(), name
         assert not named & {"url", "callback_url", "callback_data", "meeting_url", "stream_link"}, name

@@ -57,9 +57,9 @@ _BY_STATUS: dict[int, type[ServiceError]] = {
 
 
 _ADVICE: dict[type[ServiceError], str] = {
-    AuthenticationError: "check the API key of the VideoDBCredentials block, or in VIDEO_DB_API_KEY, and its base URL",
-    OutOfCredits: "top up the VideoDB account",
-    NotFound: "check the id, and that the VideoDBCredentials block is of the account that has it",
+    AuthenticationError: "check the API key of {account}, or in VIDEO_DB_API_KEY, and its base URL",
+    OutOfCredits: "top up the credits of {account} at VideoDB, then run this again",
+    NotFound: "check the id, and that {account} is of the account that has it",
     RateLimited: "too many requests at a time: try later",
     ServiceUnavailable: "the service or a gateway before it failed: try later",
 }
@@ -68,16 +68,24 @@ _ADVICE: dict[type[ServiceError], str] = {
 class Answer:
     """One HTTP answer, taken apart: status, headers, body, the secrets that no message may show, and who answered."""
 
-    __slots__ = ("body", "headers", "host", "secrets", "status")
+    __slots__ = ("account", "body", "headers", "host", "secrets", "status")
 
     def __init__(
-        self, status: int, headers: Mapping[str, str], body: bytes, secrets: Iterable[str] = (), *, host: str = ""
+        self,
+        status: int,
+        headers: Mapping[str, str],
+        body: bytes,
+        secrets: Iterable[str] = (),
+        *,
+        host: str = "",
+        account: str = "",
     ) -> None:
         self.status = status
         self.headers = headers
         self.body = body
         self.secrets = tuple(secrets)
         self.host = host
+        self.account = account or "the VideoDBCredentials block"
 
     @property
     def text(self) -> str:
@@ -162,7 +170,7 @@ def _refuse(
     kind = _kind(answer.status, told.lower(), otherwise)  # read before anything in it is blotted out
     raw = answer.text
     message = foreign(told, answer.secrets) or one_line(raw[:_EXCERPT]) or "no message"
-    text = f"{_asked(call, answer)}: {message} (HTTP {answer.status}){_advice(kind, envelope)}"
+    text = f"{_asked(call, answer)}: {message} (HTTP {answer.status}){_advice(kind, answer, envelope)}"
     safe = call.repeatable if kind is ServiceUnavailable else None
     error = kind(text, status=answer.status, raw=raw, retry_is_safe=safe)
     if isinstance(error, RateLimited | ServiceUnavailable):
@@ -174,13 +182,13 @@ def _asked(call: Call[Any], answer: Answer) -> str:
     return f"{call} at {answer.host}" if answer.host else str(call)
 
 
-def _advice(kind: type[ServiceError], envelope: dict[str, Any]) -> str:
-    """Say what to do, after the message."""
+def _advice(kind: type[ServiceError], answer: Answer, envelope: dict[str, Any]) -> str:
+    """Return what the reader can do about an error, where that is known."""
     if kind in _ADVICE and (kind is not NotFound or "success" in envelope):
-        return f"; {_ADVICE[kind]}"
+        return f"; {_ADVICE[kind].format(account=answer.account)}"
     # Whatever answers in another form is not the service: a gateway, another program on the port, a wrong path.
     if kind in {NotFound, InvalidRequest} and "success" not in envelope:
-        return "; what answers there may not be VideoDB: check the base URL of the VideoDBCredentials block"
+        return f"; what answers there may not be VideoDB: check the base URL of {answer.account}"
     return ""
 
 

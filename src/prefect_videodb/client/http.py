@@ -145,7 +145,8 @@ def _percent(percentage: float | None) -> str:
 class _Connection:
     """What both clients share: where the service is, and what of a request may be shown."""
 
-    def __init__(self, *, api_key: str | SecretStr, base_url: str, timeout_s: float) -> None:
+    def __init__(self, *, api_key: str | SecretStr, base_url: str, timeout_s: float, account: str) -> None:
+        self._account = account
         key = api_key.get_secret_value() if isinstance(api_key, SecretStr) else api_key
         if not key or not key.isascii() or any(character.isspace() or not character.isprintable() for character in key):
             raise ConfigurationError(
@@ -214,7 +215,9 @@ class _Connection:
     def _answer(self, call: Call[Any], response: Response) -> Answer:
         logger.debug("%s: HTTP %s", call, response.status)
         secrets = call.secrets + self._secrets
-        return Answer(response.status, response.headers, response.body, secrets, host=self._where)
+        return Answer(
+            response.status, response.headers, response.body, secrets, host=self._where, account=self._account
+        )
 
     def _failure(self, call: Call[Any], error: httpx.HTTPError, *, repeatable: bool) -> VideoDBError:
         what = foreign(error, call.secrets + self._secrets) or type(error).__name__
@@ -235,10 +238,13 @@ class Client(_Connection):
         base_url: where the service is.
         timeout_s: how long one exchange may take, from the first packet to the last byte of the answer, in seconds.
             Long jobs are polled and have their own `Polling`.
+        account: what messages call the account, so that their reader knows which key to mend.
     """
 
-    def __init__(self, *, api_key: str | SecretStr, base_url: str = BASE_URL, timeout_s: float = 30.0) -> None:
-        super().__init__(api_key=api_key, base_url=base_url, timeout_s=timeout_s)
+    def __init__(
+        self, *, api_key: str | SecretStr, base_url: str = BASE_URL, timeout_s: float = 30.0, account: str = ""
+    ) -> None:
+        super().__init__(api_key=api_key, base_url=base_url, timeout_s=timeout_s, account=account)
         self._transport = Transport(self.base_url)
 
     def send(self, call: Call[T], *, polling: Polling | None = None) -> T:
@@ -310,8 +316,10 @@ class Client(_Connection):
 class AsyncClient(_Connection):
     """The same as `Client`, awaited. Takes the same calls."""
 
-    def __init__(self, *, api_key: str | SecretStr, base_url: str = BASE_URL, timeout_s: float = 30.0) -> None:
-        super().__init__(api_key=api_key, base_url=base_url, timeout_s=timeout_s)
+    def __init__(
+        self, *, api_key: str | SecretStr, base_url: str = BASE_URL, timeout_s: float = 30.0, account: str = ""
+    ) -> None:
+        super().__init__(api_key=api_key, base_url=base_url, timeout_s=timeout_s, account=account)
         self._transport = AsyncTransport(self.base_url)
 
     async def send(self, call: Call[T], *, polling: Polling | None = None) -> T:

@@ -6,6 +6,7 @@ from pydantic import BaseModel, Field
 
 from prefect_videodb.archiving.models import Archived
 from prefect_videodb.recording.models import Links, Window
+from prefect_videodb.strict import StrictModel
 
 # The flow's name at Prefect.
 FOLLOW_UP_ALERT = "follow-up-alert"
@@ -13,7 +14,7 @@ FOLLOW_UP_ALERT = "follow-up-alert"
 AWAITING_CLIP = "AwaitingClip"
 
 
-class FollowUpOptions(BaseModel):
+class FollowUpOptions(StrictModel):
     """What may be different from one follow-up to the next; the defaults suit most alerts."""
 
     pad_before_s: float = Field(

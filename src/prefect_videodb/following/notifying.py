@@ -14,6 +14,7 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect_videodb.errors import ConfigurationError, VideoDBError
 from prefect_videodb.following.models import FollowUp
 from prefect_videodb.recording.text import clock, plain, web_link
+from prefect_videodb.tasks._options import RunName
 
 _LONGEST_SUBJECT = 150
 _LONGEST_TEXT = 1000
@@ -29,7 +30,7 @@ def _may_be_taken_later(_task: Task[..., Any], _run: TaskRun, state: State[Any])
 
 
 @task(
-    task_run_name="notify-{block_name}",
+    task_run_name=RunName("notify-{block_name}"),
     retries=len(_DELAYS_S),
     retry_delay_seconds=_DELAYS_S,
     retry_jitter_factor=0.3,

@@ -16,12 +16,13 @@ from prefect_videodb.recording.parking import is_parked, schedule, wake_at
 from prefect_videodb.recording.showing import Status, show_change
 from prefect_videodb.recording.text import clock
 from prefect_videodb.recording.time_zones import zone_of
+from prefect_videodb.tasks._options import RunName
 
 # A recording looks every four seconds, and a look takes its time.
 _LAST_LOOK = timedelta(seconds=6)
 
 
-@task
+@task(task_run_name=RunName("change-end-of-{flow_run_id}"))
 def set_recording_end(flow_run_id: UUID, end_time: datetime | None = None) -> Window:
     """Give a recording that is under way another end, later or earlier; or end it now.
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, ParamSpec, Self, TypeVar, cast
 
 from prefect import Flow
 from prefect.blocks.core import Block
+from prefect.client.orchestration import SyncPrefectClient, get_client
 from pydantic import Field, SecretStr, ValidationError
 
 from prefect_videodb.blocks import AlertWebhook, RecordingArchive, RTStreamSource, VideoDBCredentials
@@ -15,9 +16,13 @@ from prefect_videodb.errors import ConfigurationError
 from prefect_videodb.recording.models import Window
 from prefect_videodb.recording.sharing import read_once
 from prefect_videodb.recording.text import clock, one_line
+from prefect_videodb.strict import faults, suggestion
+from prefect_videodb.strict_flow import StrictFlow, strict_parameters
 from prefect_videodb.urls import SOURCE, read, tokens_in
 
 _DEFAULT_MINUTES = 60.0
+_PAGE = 200
+_SHOWN = 100
 # A guard: nobody means to pay for more.
 LONGEST = timedelta(hours=24)
 _B = TypeVar("_B", bound=Block)
@@ -42,15 +47,14 @@ def load_credentials(given: object) -> VideoDBCredentials:
     Raises:
         ConfigurationError: there is no such block.
     """
-    if given == "default":
-        try:
-            return _load(VideoDBCredentials, given)
-        except ConfigurationError as missing:
-            fallback = VideoDBCredentials()
-            if not fallback.has_key():
-                raise ConfigurationError(f"{missing}, or set {API_KEY_VARIABLE}") from None
-            return fallback
-    return _load(VideoDBCredentials, given)
+    if given != "default":
+        return _load(VideoDBCredentials, given)
+    if found := _find(VideoDBCredentials, given):
+        return found
+    fallback = VideoDBCredentials()
+    if not fallback.has_key():
+        raise ConfigurationError(f"{_missing(VideoDBCredentials, given)}, or set {API_KEY_VARIABLE}")
+    return fallback
 
 
 def load_source(given: object) -> RTStreamSource:
@@ -85,7 +89,7 @@ def _url_of_source(given: object, advice: str) -> str | None:
     raise ConfigurationError(f"the parameters of a flow run show everybody what is in them, and {trouble}: {how}")
 
 
-class _WithoutSecrets(Flow[_P, _R]):
+class _WithoutSecrets(StrictFlow[_P, _R]):
     """A flow whose parameters that name blocks are looked at before Prefect makes a run that shows them."""
 
     def serialize_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
@@ -107,9 +111,16 @@ class _WithoutSecrets(Flow[_P, _R]):
 
 
 def without_secrets(flow: Flow[_P, _R]) -> Flow[_P, _R]:
-    """Let a flow refuse a secret in a parameter that names a block before there is a run that shows it."""
-    flow.__class__ = _WithoutSecrets
+    """Let a flow refuse what a person mistyped, and a secret in a parameter before there is a run that shows it."""
+    strict_parameters(flow).__class__ = _WithoutSecrets
     return flow
+
+
+def label_of_source(given: object) -> str | None:
+    """Return what to call a source before it is loaded: its block's name; None for a URL, which is not shown."""
+    if isinstance(given, RTStreamSource):
+        return given.name
+    return given if isinstance(given, str) and "://" not in given else None
 
 
 def load_webhook(given: object) -> AlertWebhook:
@@ -131,11 +142,21 @@ def load_archive(given: object) -> RecordingArchive:
 
 
 def _load(kind: type[_B], given: object) -> _B:
+    found = _find(kind, given)
+    if found is None:
+        raise ConfigurationError(_missing(kind, given))
+    return found
+
+
+def _find(kind: type[_B], given: object) -> _B | None:
+    """Return the block that somebody named; None where there is no such block.
+
+    Raises:
+        ConfigurationError: there is, and what is saved does not fit it.
+    """
     if isinstance(given, kind):
         return given
     slug = kind.get_block_type_slug()
-    is_shown = isinstance(given, str) and _NAME.fullmatch(given) and not tokens_in(given)
-    shown = repr(given) if is_shown else "that was given"
     try:
         # Typed as if they might be coroutines; called from a synchronous flow or hook they never are.
         if isinstance(given, dict):
@@ -143,19 +164,47 @@ def _load(kind: type[_B], given: object) -> _B:
         name = str(given).removeprefix(f"{slug}/")
         return read_once(kind, name, lambda: cast("_B", kind.load(name)))
     except (ValueError, KeyError):
-        trouble = f"there is no {slug} block for {shown}: save one"
-    except RuntimeError as misfit:  # how Prefect says that what is saved does not fit the block
-        trouble = f"the {slug} block {shown} cannot be used{_faults(misfit.__cause__)}: open it and save it anew"
-    raise ConfigurationError(trouble)
+        return None
+    except RuntimeError as error:  # how Prefect says that what is saved does not fit the block, or that it is away
+        if not isinstance(error.__cause__, ValidationError):
+            raise
+        raise ConfigurationError(
+            f"the {slug} block {_shown(given)} cannot be used: {faults(error.__cause__)}"
+        ) from None
 
 
-def _faults(error: BaseException | None) -> str:
-    """Name each field that cannot be, and why; never the value, which may be a secret."""
-    if not isinstance(error, ValidationError):
-        return ""
-    faults = error.errors(include_url=False, include_input=False, include_context=False)
-    told = (f"{'.'.join(map(str, fault['loc']))}: {fault['msg'].removeprefix('Value error, ')}" for fault in faults)
-    return f" ({'; '.join(told)})"
+def _missing(kind: type[Block], given: object) -> str:
+    """Say that there is no such block, and which name was probably meant."""
+    slug = kind.get_block_type_slug()
+    with get_client(sync_client=True) as prefect:
+        hint = suggestion(str(given).removeprefix(f"{slug}/"), saved_names(kind, prefect))
+    return f"there is no {slug} block for {_shown(given)}: {f'{hint} Or ' if hint else ''}save one of this name"
+
+
+def _shown(given: object) -> str:
+    """Show a block's name; what is none may be a secret that was put in its place."""
+    is_name = isinstance(given, str) and _NAME.fullmatch(given) and not tokens_in(given)
+    return f"{str(given)[:_SHOWN]!r}" if is_name else "that was given"
+
+
+def saved_names(kind: type[Block], prefect: SyncPrefectClient) -> list[str]:
+    """Return the names of all saved blocks of a type.
+
+    Raises:
+        httpx.HTTPError, PrefectException: Prefect cannot be asked.
+    """
+    found: list[str] = []
+    while True:
+        body = {
+            "block_types": {"slug": {"any_": [kind.get_block_type_slug()]}},
+            "include_secrets": False,
+            "limit": _PAGE,
+            "offset": len(found),
+        }
+        page = prefect.request("POST", "/block_documents/filter", json=body).raise_for_status().json()
+        found += [document["name"] for document in page]
+        if len(page) < _PAGE:
+            return found
 
 
 def can_be_loaded(given: object) -> bool:

@@ -24,6 +24,8 @@ from prefect_videodb.recording.models import Window
 from prefect_videodb.recording.sharing import have_written, labels_of
 
 _PREFIX = "videodb."
+# A watch that fails while it connects stops what it made itself.
+_TELLS_OF_STREAM = frozenset({"asked_at", "rtstream_id"})
 # Prefect on SQLite refuses a label while something else is written (503: it reads before it writes). Trying again
 # helps; its client would wait for a minute in all, in front of a meeting that begins now.
 _WRITE_WITHIN_S = 10.0
@@ -154,6 +156,21 @@ def _read_by_engine(flow_run_id: UUID) -> FlowRun | None:
 def remembered(run: FlowRun) -> dict[str, str]:
     """Give what a run has written down, to somebody who is not that run."""
     return _ours(run.labels)
+
+
+def may_have_stream(run: FlowRun) -> bool:
+    """Whether a run asked for a stream, by what it has written down. Where Prefect cannot be asked, it may have.
+
+    Args:
+        run: as a hook is given it, which is older than what the run has written down since.
+    """
+    try:
+        with get_client(sync_client=True) as prefect:
+            run = prefect.read_flow_run(run.id)
+    except (httpx.HTTPError, PrefectException) as error:
+        get_logger().warning("Prefect could not be asked whether the run has a stream: %s", error)
+        return True
+    return not _TELLS_OF_STREAM.isdisjoint(remembered(run))
 
 
 def label(**values: str) -> dict[str, Any]:

@@ -7,9 +7,10 @@ from pydantic import AwareDatetime, BaseModel, Field
 
 from prefect_videodb.archiving.models import Archived
 from prefect_videodb.client.videos import SearchType
+from prefect_videodb.strict import StrictModel
 
 
-class RecordingOptions(BaseModel):
+class RecordingOptions(StrictModel):
     """What may be different from one recording to the next; the defaults suit a meeting."""
 
     collection_id: str = Field(

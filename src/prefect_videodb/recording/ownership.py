@@ -97,10 +97,14 @@ def stopping(
         if isinstance(error, TerminationSignal) and goes_on():
             get_logger().warning("This process is terminated; the stream %s goes on", mark(flow_run_id))
             raise
-        if custody.may_run and not custody.is_stopped:
+        # With a key that is refused, or none, nothing was ever connected.
+        is_refused = isinstance(error, AuthenticationError) or not credentials.has_key()
+        is_shut_out = is_refused and not custody.was_seen
+        if custody.may_run and not custody.is_stopped and not is_shut_out:
             # After a plain refusal there is none to wait for; after anything else a `connect` may be on its way.
             refused = isinstance(error, ServiceError | ConfigurationError)
-            get_logger().warning("Stopping the stream %s: %s", mark(flow_run_id), type(error).__name__)
+            if custody.was_seen:
+                get_logger().warning("Stopping the stream %s: %s", mark(flow_run_id), type(error).__name__)
             with undisturbed():
                 stop_streams_of(credentials, flow_run_id, settle_s=0.0 if custody.was_seen or refused else _SETTLE_S)
         raise
@@ -142,7 +146,11 @@ def stop_streams_of(credentials: VideoDBCredentials, flow_run_id: str, *, settle
         spent = time.monotonic() - began
         hopeless = isinstance(trouble, AuthenticationError | ConfigurationError)
         if trouble and (hopeless or spent >= _STOP_WITHIN_S):
-            logger.error("A stream of run %s may still be running, and billed: %s", flow_run_id, trouble)
+            logger.error(
+                "A stream of run %s may still be running, and billed: %s. Stop it in VideoDB's console, or let "
+                "stop-orphaned-streams do so",
+                *(flow_run_id, trouble),
+            )
             return
         if not trouble and spent >= settle_s:
             return

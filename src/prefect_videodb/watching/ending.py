@@ -14,7 +14,7 @@ from prefect_videodb.blocks import VideoDBCredentials
 from prefect_videodb.client import Client, alerts, indexes
 from prefect_videodb.errors import AuthenticationError, ConfigurationError, InvalidRequest, NotFound, VideoDBError
 from prefect_videodb.recording.ownership import owner, undisturbed
-from prefect_videodb.tasks._options import OPERATION
+from prefect_videodb.tasks._options import OPERATION, RunName
 from prefect_videodb.tasks.alerts import DISABLED
 from prefect_videodb.tasks.indexes import STOPPED
 
@@ -100,7 +100,7 @@ def _end(client: Client, rtstream_id: str, index_id: str, status: str | None) ->
     get_logger().info("Stopped live index %s of stream %s", index_id, rtstream_id)
 
 
-@task(task_run_name="stop-watching-{rtstream_id}", **OPERATION)
+@task(task_run_name=RunName("stop-watching-{rtstream_id}"), **OPERATION)
 def stop_watching(credentials: VideoDBCredentials, rtstream_id: str, flow_run_id: str) -> None:
     """Disable the alerts and stop the live indexes that a run made on a stream.
 

@@ -5,8 +5,10 @@ from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, Field
 
+from prefect_videodb.strict import StrictModel
 
-class Watch(BaseModel):
+
+class Watch(StrictModel):
     """Something to watch for, and which follow-up an alert of it starts."""
 
     label: str = Field(
@@ -42,7 +44,6 @@ class Watch(BaseModel):
         default=10.0,
         gt=0,
         le=3600,
-        allow_inf_nan=False,
         title="Batch (seconds)",
         description="How much is looked at or listened to at once; an alert comes soon after its batch.",
     )
@@ -54,7 +55,7 @@ class Watch(BaseModel):
     )
 
 
-class WatchOptions(BaseModel):
+class WatchOptions(StrictModel):
     """What may be different from one watch to the next; the defaults suit a camera that is always on."""
 
     collection_id: str = Field(

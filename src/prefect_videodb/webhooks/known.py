@@ -6,9 +6,11 @@ from typing import Any
 
 import httpx
 from prefect.exceptions import ObjectNotFound, PrefectException
+from pydantic import ValidationError
 
 from prefect_videodb.blocks import AlertWebhook
 from prefect_videodb.errors import ConfigurationError
+from prefect_videodb.strict import faults
 from prefect_videodb.webhooks.mail import Away, Mailbox
 from prefect_videodb.webhooks.rules import Rules
 
@@ -102,6 +104,7 @@ async def _load(name: str) -> Rules:
     except RuntimeError as error:  # what is saved does not fit the block, or Prefect cannot be reached
         if isinstance(error.__cause__, httpx.HTTPError):
             raise error.__cause__ from None
-        raise ConfigurationError(f"the AlertWebhook block {name!r} cannot be read: open it, save it anew") from None
+        told = faults(error.__cause__) if isinstance(error.__cause__, ValidationError) else str(error)
+        raise ConfigurationError(f"the AlertWebhook block {name!r} cannot be used: {told}") from None
     rules: Rules = block.rules()
     return rules

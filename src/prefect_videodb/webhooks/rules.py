@@ -6,17 +6,19 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
+from prefect_videodb.strict import StrictModel
+
 # A block takes no shorter one.
 SHORTEST_TOKEN = 20
 
 
-class AlertRoute(BaseModel):
+class AlertRoute(StrictModel):
     """What the alerts of a route start, and how often."""
 
     deployment: str = Field(
         default="",
         title="Deployment",
-        description="flow/deployment to start. Left empty, the one that is tagged videodb-alerts:<route>.",
+        description="flow/deployment to start. Left empty, the one with the route's tag: videodb-alerts:door for door.",
     )
     parameters: dict[str, Any] = Field(
         default={}, title="Parameters", description="Given to each run beside `alert`. No secrets: the UI shows them."

@@ -30,6 +30,8 @@ from prefect_videodb.worker.interrupts import Interrupt, Interruptible, RunCance
 if TYPE_CHECKING:
     import logging
 
+_REFUSED = "Validation of flow parameters failed"  # how Prefect's message begins
+
 
 class Outcome(Enum):
     """How the engine left an execution."""
@@ -171,6 +173,8 @@ class Execution:
             left = self._drive(run_flow(handed, flow_run=run, return_type=wanted, error_logger=logger))
             self.found_cancelling = isinstance(left, State) and left.is_cancelling()
             self.outcome = Outcome.RETURNED
+            if isinstance(left, State) and (left.message or "").startswith(_REFUSED):
+                logger.error("%s", left.message)  # the engine does not log this into the run's own log
         except Pause:
             self.outcome = Outcome.LET_GO
         except Abort:
