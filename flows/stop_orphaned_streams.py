@@ -1,5 +1,6 @@
 """Stop what was left running, and look after recordings that wait without a process."""
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -54,6 +55,8 @@ _FLOWS = {
 }
 # What is executed again so soon finds out by itself how its stream is.
 _SOON = timedelta(seconds=30)
+# Longer ones are made all the same; their runs tell that they are being made.
+_WAIT_FOR_VIDEOS_S = 60.0
 _TROUBLE = (VideoDBError, PrefectException, httpx.HTTPError, RuntimeError)
 
 
@@ -127,6 +130,8 @@ class _Look:
     dry_run: bool
     export: bool
     reports: list[StreamReport] = field(default_factory=list)
+    being_made: list[tuple[Finding, StreamReport]] = field(default_factory=list)
+    """What was stopped and has no video yet."""
 
     def revive(self, what: str, revive: Callable[[SyncPrefectClient, Mapping[str, str]], None]) -> None:
         """Schedule again what nobody executes."""
@@ -142,6 +147,7 @@ class _Look:
             with self._whatever_happens(f"account {account.name}"):
                 for finding in findings(found, self.prefect, self.grace, self.server):
                     self._report_and_act(client, account, finding)
+                self._wait_for_videos(client)
             if self.dry_run:
                 return
             with self._whatever_happens(f"account {account.name}"):
@@ -184,10 +190,23 @@ class _Look:
             clear(client, finding.stream.id, str(finding.run_id))
             video = None
             if self.export and _wants_export(finding.run):
-                video = request_export(client, finding.stream)
+                video = request_export(client, finding.stream, wait_s=0.0)
                 told.video_id = video.video_id if video else None
+                if video and video.video_id is None:
+                    self.being_made.append((finding, told))
             if finding.run:
                 show_ended(self.prefect, finding.run, finding.reason, [video] if video else [])
+
+    def _wait_for_videos(self, client: Client) -> None:
+        """Tell where the videos are that were still being made, once everything that is billed is stopped."""
+        deadline = time.monotonic() + _WAIT_FOR_VIDEOS_S
+        while self.being_made:
+            finding, told = self.being_made.pop()
+            video = request_export(client, finding.stream, wait_s=max(0.0, deadline - time.monotonic()))
+            if video and video.video_id:
+                told.video_id = video.video_id
+                if finding.run:
+                    show_ended(self.prefect, finding.run, finding.reason, [video])
 
     def _wake(self, client: Client, found: list[RTStream], parked: list[FlowRun]) -> None:
         """Wake the parked recordings whose stream records no more: stopped by somebody, or given up by the service."""

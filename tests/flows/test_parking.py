@@ -208,7 +208,7 @@ def test_cancelling_a_parked_recording_stops_it_and_keeps_what_there_is(account:
     the_one_stopped_stream(account, run)
     wait_for("what was recorded is a video", lambda: account.videos(kept))
     assert account.videos(kept)[0]["name"] == kept
-    wait_for("the run tells where it is", lambda: "What it had recorded is " in shown(run))
+    wait_for("the run tells where it is", lambda: "What it had recorded is the video" in shown(run))
     told = re.search(r"the video \[(\S+)\]\(<(\S+)>\)", shown(run))
     assert told, shown(run)
     assert told[1] == account.videos(kept)[0]["id"]

@@ -94,7 +94,7 @@ def test_liveness_dead_though_connected(
         (envelope(http_status=429), Reply(b"")),
         (CUT, Reply(b"")),
         (envelope({}), Reply(b"")),
-        (envelope({"stream_url": "http://10.0.0.1/x.m3u8"}), Reply(b"")),
+        (envelope({"stream_url": "file:///etc/passwd"}), Reply(b"")),
         (None, Reply(b"<html>Sign in</html>")),
         (None, Reply(b"", 403)),
         (None, CUT),

@@ -15,7 +15,7 @@ from prefect_videodb.recording.ownership import title_in
 _TRIES = 3
 _PAUSE_S = 2.0
 # Whoever was cancelled has 30 s, most of them for the stop. A video that takes longer is made all the same.
-_WAIT_FOR_VIDEO = Polling(timeout_s=5.0, interval_s=1.0)
+_WAIT_FOR_VIDEO_S = 5.0
 
 
 def is_exported_when_cancelled(run: FlowRun) -> bool:
@@ -37,17 +37,23 @@ def links_of(export: Export) -> Links:
     return Links(stream_url=export.stream_url, player_url=export.player_url)
 
 
-def request_export(client: Client, stream: RTStream) -> Requested | None:
+def request_export(client: Client, stream: RTStream, wait_s: float = _WAIT_FOR_VIDEO_S) -> Requested | None:
     """Ask for a permanent video of what a stopped stream recorded; the service makes it whether anybody waits or not.
 
-    It is called as the recording is.
+    It is called as the recording is. Repeated, it gives the same video.
+
+    Args:
+        client: to the account.
+        stream: what was stopped.
+        wait_s: how long to wait for it, in seconds.
 
     Returns:
         The video; None when there will be none: nothing was recorded, or the service could not be asked.
     """
+    polling = Polling(timeout_s=wait_s, interval_s=1.0)
     for _ in range(_TRIES):  # how soon after a stop a stream can be exported is not known
         try:
-            video = client.send(streams.export(stream.id, name=title_in(stream.name)), polling=_WAIT_FOR_VIDEO)
+            video = client.send(streams.export(stream.id, name=title_in(stream.name)), polling=polling)
         except JobUnfinished:
             get_logger().info("What stream %s recorded is being made into a video", stream.id)
             return Requested(None)
