@@ -301,15 +301,13 @@ def test_download_that_drips(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("prefect_videodb.archiving.download._PAUSE_S", 0.001)
     gone = threading.Event()
 
-    def drip(handler: socketserver.BaseRequestHandler) -> None:
-        handler.request.recv(1 << 16)
-        handler.request.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: video/mp4\r\nContent-Length: 1000000\r\n\r\n")
-        with suppress(OSError):
-            while not gone.wait(0.05):
-                handler.request.sendall(b"x")
-
     class Dripping(socketserver.BaseRequestHandler):
-        handle = drip
+        def handle(self) -> None:
+            self.request.recv(1 << 16)
+            self.request.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: video/mp4\r\nContent-Length: 1000000\r\n\r\n")
+            with suppress(OSError):
+                while not gone.wait(0.05):
+                    self.request.sendall(b"x")
 
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Dripping) as dripping:
         serving = threading.Thread(target=dripping.serve_forever, kwargs={"poll_interval": 0.01})
