@@ -192,7 +192,7 @@ class Recorder:
                 for track in tracks.values():
                     track.close()
 
-    def _record_container(self, container: InputContainer, tracks: Mapping[int, Track]) -> None:
+    def _record_container(self, container: InputContainer, tracks: dict[int, Track]) -> None:
         is_finite = self._source.is_local or (self._source.is_paced_by_us and _has_an_end(container))
         if is_finite and self._was_endless:
             # A live playlist that came to its end: it could be played from its beginning now, and that is recorded.
@@ -207,7 +207,7 @@ class Recorder:
         )
         is_connected = False
         try:
-            for index, packet in self._packets(container, tracks):
+            for index, packet in self._packets(container, tracks, writer):
                 writer.write(index, packet)
                 if not is_connected and writer.is_open:
                     is_connected = True
@@ -228,7 +228,9 @@ class Recorder:
         if is_finite:
             raise _EndOfSourceError
 
-    def _packets(self, container: InputContainer, tracks: Mapping[int, Track]) -> Iterator[tuple[int, Packet[Stream]]]:
+    def _packets(
+        self, container: InputContainer, tracks: dict[int, Track], writer: SegmentWriter
+    ) -> Iterator[tuple[int, Packet[Stream]]]:
         """Yield what is to be recorded, at the pace of a live source, until the source ends or the recorder stops."""
         pace = _Pace(self._stopping) if self._source.is_paced_by_us else None
         gathering = None if self._source.is_paced_by_us else _Gathering(self._stopping)
@@ -240,6 +242,8 @@ class Recorder:
             if not packet.size:
                 continue
             index = packet.stream_index
+            if tracks[index].is_changed_by(packet):
+                yield from self._renew(index, tracks, writer)
             for ready in tracks[index].feed(packet):
                 if pace is not None and ready.dts is not None:
                     pace.wait(float(ready.dts * tracks[index].time_base))
@@ -249,6 +253,21 @@ class Recorder:
         for index, track in tracks.items():
             for ready in track.flush():
                 yield index, ready
+
+    def _renew(
+        self, index: int, tracks: dict[int, Track], writer: SegmentWriter
+    ) -> Iterator[tuple[int, Packet[Stream]]]:
+        """Go on with a track whose source changed its format under the open connection."""
+        old = tracks[index]
+        for ready in old.flush():
+            yield index, ready
+        try:
+            tracks[index] = old.renewed()
+        except (av.error.FFmpegError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or type(error).__name__
+            raise BadMedia(f"the {old.kind} of {self._source.shown} cannot be encoded here: {reason}") from error
+        old.close()
+        writer.renew(index, tracks[index])
 
     def _describe(self, tracks: Mapping[int, Track]) -> str:
         """Say what is recorded, and which wanted track the source does not have."""
