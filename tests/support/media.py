@@ -109,14 +109,21 @@ def make_scene(target: Path, scene: Scene, *, shows_s: float = 0.0, starts_s: fl
         shows_s: what the time code of the first picture says.
         starts_s: the first time stamp.
     """
-    with av.open(str(target), "w", options={"flvflags": "no_duration_filesize"} if target.suffix == ".flv" else {}) as out:
+    with av.open(
+        str(target), "w", options={"flvflags": "no_duration_filesize"} if target.suffix == ".flv" else {}
+    ) as out:
         options = {"preset": "ultrafast", "bf": "0", "tune": "zerolatency", **dict(scene.options)}
         if scene.codec == "libx264":
             options |= {"profile": scene.profile}
         video = audio = None
         if scene.has_video:
             video = out.add_stream(scene.codec, rate=scene.fps, options=options)
-            video.width, video.height, video.pix_fmt, video.gop_size = scene.width, scene.height, scene.pix_fmt, scene.gop
+            video.width, video.height, video.pix_fmt, video.gop_size = (
+                scene.width,
+                scene.height,
+                scene.pix_fmt,
+                scene.gop,
+            )
             if scene.aspect:
                 video.codec_context.sample_aspect_ratio = scene.aspect
         if scene.sound_rate is not None:
@@ -147,7 +154,9 @@ def _coded(scene: Scene, shows_s: float) -> av.VideoFrame:
         for cell, light in enumerate(timecode.cells(int(shows_s * 10 + 1e-6))):
             level = timecode.LIGHT_LUMA if light else timecode.DARK_LUMA
             begin = cell * timecode.CELL_PX
-            rows[scene.height - timecode.CELL_PX + y][begin : begin + timecode.CELL_PX] = bytes([level]) * timecode.CELL_PX
+            rows[scene.height - timecode.CELL_PX + y][begin : begin + timecode.CELL_PX] = (
+                bytes([level]) * timecode.CELL_PX
+            )
     luma.update(b"".join(rows))
     for plane in chroma:
         plane.update(b"\x80" * plane.buffer_size)
@@ -158,7 +167,7 @@ def _tone(scene: Scene, at: int, starts_s: float) -> av.AudioFrame:
     rate = scene.sound_rate or _SOUND_RATE
     frame = av.AudioFrame("s16", "mono" if scene.channels == 1 else "stereo", 1024)
     wave = b"".join(
-        (8000 if (at + n) * 440 // rate % 2 else -8000).to_bytes(2, "little", signed=True) * scene.channels
+        (8000 if (at + n) * 880 // rate % 2 else -8000).to_bytes(2, "little", signed=True) * scene.channels
         for n in range(1024)
     )
     frame.planes[0].update(wave.ljust(frame.planes[0].buffer_size, b"\0"))

@@ -13,10 +13,11 @@ from av.sidedata.sidedata import Type as SideDataType
 from av.video.frame import PictureType
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from av.container import OutputContainer
     from av.packet import Packet
+    from av.sidedata.sidedata import SideData
     from av.stream import Stream
 
 _CLOCK: Final = 90_000
@@ -25,27 +26,31 @@ _SOUND_RATE: Final = 48_000
 _SOUND_BITS: Final = 96_000
 _LEAST_GAP: Final = _SOUND_RATE // 10
 # What every browser plays; others have more bits, more colour, or lines of two moments.
-_PLAYABLE_FORMATS: Final = {"yuv420p", "yuvj420p"}
+PLAYABLE_FORMATS: Final = {"yuv420p", "yuvj420p"}
 
 
 def is_playable(frame: av.VideoFrame) -> bool:
     """Whether browsers show a picture of H.264 as it is: upright, whole, 8 bits, 4:2:0."""
-    return frame.format.name in _PLAYABLE_FORMATS and not frame.interlaced_frame and not _turns(frame)
+    return frame.format.name in PLAYABLE_FORMATS and not frame.interlaced_frame and not _turns(frame)
 
 
-def shown_size(frame: av.VideoFrame, pixel_aspect: Fraction | None = None) -> tuple[int, int]:
-    """Return width and height at which a picture is to be shown, in square pixels: turned upright, even numbers."""
+def shown_size(width: int, height: int, pixel_aspect: Fraction | None) -> tuple[int, int]:
+    """Return the size at which pictures are to be shown, in square pixels; even numbers."""
     aspect = pixel_aspect or Fraction(1)
-    width, height = frame.width, frame.height
     # The smaller side grows: nothing of the picture's detail is lost.
     if aspect > 1:
         width = round(width * aspect)
     else:
         height = round(height / aspect)
-    if _turns(frame)[:1] and _turns(frame)[0][0] == "transpose":
-        width, height = height, width
     # Colour is stored for two by two pixels.
     return max(2, width // 2 * 2), max(2, height // 2 * 2)
+
+
+def upright_size(frame: av.VideoFrame, pixel_aspect: Fraction | None) -> tuple[int, int]:
+    """Return `shown_size` of a picture, turned as its display matrix asks."""
+    width, height = shown_size(frame.width, frame.height, pixel_aspect)
+    is_on_its_side = any(name == "transpose" for name, _ in _turns(frame))
+    return (height, width) if is_on_its_side else (width, height)
 
 
 class PictureEncoder:
@@ -82,7 +87,7 @@ class PictureEncoder:
     def _fit(self, frame: av.VideoFrame, pixel_aspect: Fraction | None) -> list[av.VideoFrame]:
         """Return the pictures that are ready: upright, whole, and in the encoder's size."""
         width, height = self.stream.width, self.stream.height
-        turns, shown = _turns(frame), shown_size(frame, pixel_aspect)
+        turns, shown = _turns(frame), upright_size(frame, pixel_aspect)
         self._is_interlaced |= frame.interlaced_frame
         if not turns and not self._is_interlaced and shown == (width, height):
             return [*self._drain(), frame.reformat(width, height, "yuv420p")]
@@ -137,7 +142,9 @@ def _pull(graph: Graph) -> Iterator[av.VideoFrame]:
 
 def _graph(frame: av.VideoFrame, filters: list[tuple[str, str]]) -> Graph:
     graph = Graph()
-    steps = [graph.add_buffer(template=frame, time_base=Fraction(1, _CLOCK))]
+    steps = [
+        graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1, _CLOCK))
+    ]
     steps += [graph.add(name, arguments) for name, arguments in filters]
     graph.link_nodes(*steps, graph.add("buffersink")).configure()
     return graph
@@ -145,10 +152,12 @@ def _graph(frame: av.VideoFrame, filters: list[tuple[str, str]]) -> Graph:
 
 def _turns(frame: av.VideoFrame) -> tuple[tuple[str, str], ...]:
     """Return the filters that turn a picture upright, as its display matrix asks."""
-    data = frame.side_data.get(SideDataType.DISPLAYMATRIX)
+    # PyAV's type stubs take this container for a mapping of strings.
+    every = cast("Iterable[SideData]", frame.side_data)
+    data = next((data for data in every if data.type is SideDataType.DISPLAYMATRIX), None)
     if data is None:
         return ()
-    a, b, _, c, d, *_ = struct.unpack("<9i", bytes(data))
+    a, b, _, c, d, *_ = struct.unpack("=9i", bytes(data))
     if abs(b) + abs(c) > abs(a) + abs(d):
         # Rows become columns; the two signs say from which corner.
         return (("transpose", {(1, 1): "0", (1, -1): "1", (-1, 1): "2", (-1, -1): "3"}[_sign(b), _sign(c)]),)
@@ -181,6 +190,8 @@ class SoundEncoder:
         packets: list[Packet[Stream]] = []
         for part in self._resampler.resample(frame):
             at = round(at_s / self.time_base)
+            if at < self._next - _LEAST_GAP:
+                continue  # where one run ends and the next begins, sound may overlap; moved on, it would come too late
             # Rounding makes no gaps: only what is really missing moves the sound.
             if self._next and at < self._next + _LEAST_GAP:
                 at = self._next

@@ -234,30 +234,38 @@ class Recorder:
         """Yield what is to be recorded, at the pace of a live source, until the source ends or the recorder stops."""
         pace = _Pace(self._stopping) if self._source.is_paced_by_us else None
         gathering = None if self._source.is_paced_by_us else _Gathering(self._stopping)
+        for packet in self._arriving(container, tracks, gathering):
+            index = packet.stream_index
+            # Twice where what it changed to cannot be copied.
+            while tracks[index].is_changed_by(packet):
+                yield from self._renew(packet, tracks, writer)
+            for ready in tracks[index].feed(packet):
+                if pace is not None and ready.dts is not None:
+                    pace.wait(float(ready.dts * tracks[index].time_base))
+                yield index, ready
+        for index, track in tracks.items():
+            for ready in track.flush():
+                yield index, ready
+
+    def _arriving(
+        self, container: InputContainer, tracks: Mapping[int, Track], gathering: _Gathering | None
+    ) -> Iterator[Packet[Stream]]:
+        """Yield the packets of the source until it ends or the recorder stops."""
         for packet in container.demux(*(container.streams[index] for index in tracks)):
             if gathering is not None:
                 gathering.wait()
             if self._stopping.is_set():
                 return
-            if not packet.size:
-                continue
-            index = packet.stream_index
-            if tracks[index].is_changed_by(packet):
-                yield from self._renew(index, tracks, writer)
-            for ready in tracks[index].feed(packet):
-                if pace is not None and ready.dts is not None:
-                    pace.wait(float(ready.dts * tracks[index].time_base))
-                yield index, ready
+            if packet.size:
+                yield packet
             if gathering is not None:
                 gathering.ask()
-        for index, track in tracks.items():
-            for ready in track.flush():
-                yield index, ready
 
     def _renew(
-        self, index: int, tracks: dict[int, Track], writer: SegmentWriter
+        self, packet: Packet[Stream], tracks: dict[int, Track], writer: SegmentWriter
     ) -> Iterator[tuple[int, Packet[Stream]]]:
-        """Go on with a track whose source changed its format under the open connection."""
+        """Go on with a track whose source changed its format, with this packet, under the open connection."""
+        index = packet.stream_index
         old = tracks[index]
         for ready in old.flush():
             yield index, ready
@@ -267,7 +275,7 @@ class Recorder:
             reason = getattr(error, "strerror", None) or type(error).__name__
             raise BadMedia(f"the {old.kind} of {self._source.shown} cannot be encoded here: {reason}") from error
         old.close()
-        writer.renew(index, tracks[index])
+        writer.renew(index, tracks[index], packet.dts)
 
     def _describe(self, tracks: Mapping[int, Track]) -> str:
         """Say what is recorded, and which wanted track the source does not have."""

@@ -116,14 +116,17 @@ class SegmentWriter:
         """Whether a keyframe came and is being recorded."""
         return self._out is not None
 
-    def renew(self, index: int, track: Track) -> None:
-        """Go on with another track in the place of one that changed its format, in a run of its own.
+    def renew(self, index: int, track: Track, dts: int | None) -> None:
+        """Go on with another track in the place of one that changed its format with a packet of this time stamp.
 
-        Pictures begin it at once; for sound, the pictures lead: the run ends with the next keyframe.
+        That is a run of its own. Pictures begin it at once; for sound, the pictures lead: the run ends with the next
+        keyframe.
         """
         self._renewed[index] = track
-        if self._out is None or index == self._leader:
+        if self._out is None:
             self._end_run(keep_clock=True)
+        elif index == self._leader:
+            self._end_run(keep_clock=True, dts=dts)
 
     def write(self, index: int, packet: Packet[Stream]) -> None:
         """Record a packet of the track of this index.
@@ -150,7 +153,7 @@ class SegmentWriter:
         at_s = at * self._tick_s[index]
         if index == self._leader:
             if packet.is_keyframe and self._renewed:
-                self._end_run(keep_clock=True)
+                self._end_run(keep_clock=True, dts=dts)
                 self._wait_for_start(index, packet, dts)
                 return
             if not self._lead(packet, at_s):
@@ -317,10 +320,13 @@ class SegmentWriter:
         """Finish the last segment and its run; a second call changes nothing, a keyframe begins the next run."""
         self._end_run(keep_clock=False)
 
-    def _end_run(self, *, keep_clock: bool) -> None:
-        """Finish the run; the next may go on with its clock, when the source's does."""
+    def _end_run(self, *, keep_clock: bool, dts: int | None = None) -> None:
+        """Finish the run; the next may go on with its clock, when the source's does: from this time stamp of the leader."""
         if self._out is not None:
             end_s = max(self._leader_s + min(self._step_s, _LONGEST_STEP_S), self._latest_s)
+            if dts is not None:
+                next_s = (dts - self._origins[self._leader]) * self._tick_s[self._leader]
+                end_s = next_s if 0 < next_s - self._leader_s <= _MOST_GAP_S else end_s
             end_s = min(end_s, self._segment_start_s + LONGEST_SEGMENT_S)
             self._finish_segment(end_s)
             if keep_clock:

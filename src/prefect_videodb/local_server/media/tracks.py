@@ -11,7 +11,7 @@ from av.audio.stream import AudioStream
 from av.video.stream import VideoStream
 
 from prefect_videodb.local_server.media import h264
-from prefect_videodb.local_server.media.encoders import PictureEncoder, SoundEncoder, is_playable, shown_size
+from prefect_videodb.local_server.media.encoders import PictureEncoder, SoundEncoder, is_playable, upright_size
 from prefect_videodb.local_server.media.errors import BadMedia
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 _CLOCK: Final = 90_000
 # So many packets in a row that decode to nothing: this is not a hiccup of the network.
 _MOST_UNDECODABLE: Final = 500
+# A source whose clock goes further back has begun anew.
+_MOST_STEP_BACK_S: Final = 1.0
 _COPIED: Final = {"video": "h264", "audio": "aac"}
 
 
@@ -98,30 +100,30 @@ class CopiedTrack:
                     return True
                 self._take(extradata)
         if isinstance(self._stream, VideoStream):
-            return packet.is_keyframe and self._is_other_picture(packet)
+            return packet.is_keyframe and self._is_other_picture(self._stream, packet)
         return not self._extradata and self._is_other_sound(packet)
 
     def _take(self, extradata: bytes) -> None:
         self._extradata = extradata
         self._length_bytes, self._sets = h264.read_extradata(extradata)
 
-    def _is_other_picture(self, packet: Packet[Stream]) -> bool:
+    def _is_other_picture(self, stream: VideoStream, packet: Packet[Stream]) -> bool:
         """Whether a keyframe brings other parameter sets, or the first one is nothing that browsers play."""
         sets = h264.parameter_sets(bytes(packet), self._length_bytes)
         if sets and not sets <= self._sets:
             extradata = h264.write_extradata(sets, self._length_bytes)
             if self._is_begun:
-                self._next = CopiedTrack(self._stream, extradata)
+                self._next = CopiedTrack(stream, extradata)
                 return True
             # What the address promised (SDP) may be older than what is sent.
             self._take(extradata)
         if self._is_begun:
             return False
         self._is_begun = True
-        frame = _look(self._stream, packet)
+        frame = _look(stream, packet)
         if frame is None or is_playable(frame):
             return False
-        self._next = EncodedTrack(self._stream)
+        self._next = EncodedTrack(stream)
         return True
 
     def _is_other_sound(self, packet: Packet[Stream]) -> bool:
@@ -174,21 +176,34 @@ class EncodedTrack:
         self.kind: MediaType = "video" if isinstance(stream, VideoStream) else "audio"
         self._stream = stream
         self._undecodable = 0
+        self._nowhere: OutputContainer | None = None
+        self._encoder: PictureEncoder | SoundEncoder | None = None
+        self._size: tuple[int, int] | None = None
+        self._latest_s = float("-inf")
+        self.time_base = Fraction(1, _CLOCK)
+        if isinstance(stream, AudioStream):
+            self._open_encoder()
+        else:
+            # Fails at once where nothing decodes it.
+            stream.codec_context.open(strict=False)
+
+    def _open_encoder(self) -> None:
+        """Begin an encoder of its own clock, after the one before was flushed."""
+        self.close()
         # An output that goes nowhere: the muxers of the segments come and go, the encoder has to stay.
         self._nowhere = av.open("nowhere", "w", format="null")
-        self._encoder: PictureEncoder | SoundEncoder | None = None
-        self.time_base = Fraction(1, _CLOCK)
         try:
-            if isinstance(stream, AudioStream):
-                self._encoder = SoundEncoder(self._nowhere, channels=stream.channels)
-                self._nowhere.start_encoding()
-                self.time_base = self._encoder.time_base
-            else:
-                # Fails at once where nothing decodes it.
-                stream.codec_context.open(strict=False)
+            if isinstance(self._stream, AudioStream):
+                self._encoder = SoundEncoder(self._nowhere, channels=self._stream.channels)
+            elif self._size is not None:
+                rate = self._stream.average_rate or 25
+                self._encoder = PictureEncoder(self._nowhere, width=self._size[0], height=self._size[1], rate=rate)
+            self._nowhere.start_encoding()
         except BaseException:
-            self._nowhere.close()
+            self.close()
             raise
+        if self._encoder is not None:
+            self.time_base = self._encoder.time_base
 
     def add_to(self, out: OutputContainer) -> Stream:
         """Make the place for this track's packets in an output."""
@@ -216,17 +231,24 @@ class EncodedTrack:
         return [encoded for frame in frames for encoded in self._encode(frame)]
 
     def _encode(self, frame: object) -> list[Packet[Stream]]:
-        if isinstance(frame, av.VideoFrame) and isinstance(self._stream, VideoStream) and frame.time is not None:
-            aspect = self._stream.codec_context.sample_aspect_ratio
-            if not isinstance(self._encoder, PictureEncoder):
-                width, height = shown_size(frame, aspect)
-                rate = self._stream.average_rate or 25
-                self._encoder = PictureEncoder(self._nowhere, width=width, height=height, rate=rate)
-                self._nowhere.start_encoding()
-            return self._encoder.encode(frame, frame.time, aspect)
-        if isinstance(frame, av.AudioFrame) and isinstance(self._encoder, SoundEncoder) and frame.time is not None:
-            return self._encoder.encode(frame, frame.time)
-        return []
+        if not isinstance(frame, av.VideoFrame | av.AudioFrame) or frame.time is None:
+            return []
+        held: list[Packet[Stream]] = []
+        if frame.time < self._latest_s - _MOST_STEP_BACK_S and self._encoder is not None:
+            # The source's clock began anew, and an encoder's never does.
+            held = self._encoder.flush()
+            self._encoder = None
+        self._latest_s = frame.time
+        aspect = self._stream.codec_context.sample_aspect_ratio if isinstance(self._stream, VideoStream) else None
+        if self._size is None and isinstance(frame, av.VideoFrame):
+            self._size = upright_size(frame, aspect)
+        if self._encoder is None:
+            self._open_encoder()
+        if isinstance(frame, av.VideoFrame) and isinstance(self._encoder, PictureEncoder):
+            return [*held, *self._encoder.encode(frame, frame.time, aspect)]
+        if isinstance(frame, av.AudioFrame) and isinstance(self._encoder, SoundEncoder):
+            return [*held, *self._encoder.encode(frame, frame.time)]
+        return held
 
     def flush(self) -> Sequence[Packet[Stream]]:
         """Return what decoder and encoder held back."""
@@ -239,7 +261,9 @@ class EncodedTrack:
 
     def close(self) -> None:
         """Close the encoder."""
-        self._nowhere.close()
+        if self._nowhere is not None:
+            self._nowhere.close()
+            self._nowhere = None
 
 
 def choose(source: InputContainer, kinds: frozenset[MediaType]) -> dict[int, Track]:
