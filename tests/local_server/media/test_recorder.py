@@ -22,7 +22,9 @@ from prefect_videodb.local_server.media.recorder import Recorder, RecorderState
 from prefect_videodb.local_server.media.rtsp_server import LoopingRTSPServer
 from prefect_videodb.local_server.media.sample import sample_meeting
 from prefect_videodb.local_server.media.segments import playlist
+from tests.local_server.media.conftest import wait_for
 from tests.support.processes import free_port
+from tests.support.rtsp_proxy import RTSPProxy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -205,6 +207,36 @@ def test_a_source_that_is_not_up_yet_is_waited_for(record: Callable, run: Callab
     run("publisher.py", sample_meeting(), port)
     watched.wait_for_segments(1)
     assert watched.segments[0].run == 0
+
+
+@pytest.mark.parametrize("how", ["461", "400", "500", "hang up", "silence"])
+def test_udp_where_tcp_is_refused(meeting: LoopingRTSPServer, record: Callable, pictures: Callable, how: str) -> None:
+    with RTSPProxy(meeting.url, refuses=frozenset({"tcp"}), how=how) as camera:
+        watched = record(camera.url)
+        watched.wait_for_segments(2)
+        segments = watched.stop()
+    assert all(segment.has_video and segment.has_audio for segment in segments[:-1])
+    assert_no_picture_is_missing([at for segment in segments for at in pictures(segment.path)])
+
+
+def test_neither_tcp_nor_udp(meeting: LoopingRTSPServer, record: Callable) -> None:
+    with RTSPProxy(meeting.url, refuses=frozenset({"tcp", "udp"})) as camera:
+        watched = record(camera.url)
+        wait_for(lambda: any("neither TCP nor UDP" in message for _, message in watched.states), "the refusal of both")
+        watched.stop()
+    assert not watched.segments
+    assert watched.state is RecorderState.STOPPED
+
+
+def test_tcp_stays_the_rule(record: Callable, run: Callable) -> None:
+    """Nobody there is no refusal of TCP: who comes later is asked for it first."""
+    port = free_port()
+    watched = record(f"rtsp://127.0.0.1:{port}/meeting")
+    watched.wait_for_state(RecorderState.RECONNECTING)
+    run("publisher.py", sample_meeting(), port)
+    watched.wait_for_segments(1)
+    watched.stop()
+    assert not any("UDP" in message for _, message in watched.states)
 
 
 def test_a_wrong_path_is_said_to_be_missing(meeting: LoopingRTSPServer, record: Callable) -> None:

@@ -89,6 +89,7 @@ class Recorder:
         self._is_opening = False
         self._wall_end = 0.0
         self._was_endless = False
+        self._refused_over_tcp: MediaError | None = None
         self._thread = threading.Thread(target=self._work, name="recorder", daemon=True)
         self._is_started = False
         self.error: MediaError | None = None
@@ -177,20 +178,40 @@ class Recorder:
         """Connect once and record until the connection ends; raise what ended it, unless it just ended."""
         if self._source.is_local and not sources.is_regular_file(self._source):
             raise SourceUnreachable(f"{self._source.shown} is not a file")
+        runs_before, refusal = self._run, None
+        try:
+            with self._open() as container:
+                tracks = choose(container, self._media_types)
+                try:
+                    self._record_container(container, tracks)
+                finally:
+                    for track in tracks.values():
+                        track.close()
+        except (av.error.FFmpegError, OSError, ValueError) as error:
+            reason = sources.explain(error, self._source)
+            refusal = reason if sources.is_refusal(error) else None
+        except _SilenceError as error:
+            reason = refusal = error
+        else:
+            return
+        if refusal is not None and self._run == runs_before and self._source.over_udp is not None:
+            raise self._other_transport(refusal)
+        raise reason
+
+    def _open(self) -> InputContainer:
         self._is_opening = True
         try:
-            container = self._source.open()
-        except (av.error.FFmpegError, OSError, ValueError) as error:
-            raise sources.explain(error, self._source) from None
+            return self._source.open(udp=self._refused_over_tcp is not None)
         finally:
             self._is_opening = False
-        with container:
-            tracks = choose(container, self._media_types)
-            try:
-                self._record_container(container, tracks)
-            finally:
-                for track in tracks.values():
-                    track.close()
+
+    def _other_transport(self, refusal: MediaError) -> MediaError:
+        """Return what to say of a refusal: after one over TCP UDP is tried the next time, and the other way round."""
+        over_tcp, self._refused_over_tcp = self._refused_over_tcp, None
+        if over_tcp is not None:
+            return SourceUnreachable(f"neither TCP nor UDP works: over TCP, {over_tcp}; over UDP, {refusal}")
+        self._refused_over_tcp = refusal
+        return SourceUnreachable(f"{refusal}; it is asked for UDP instead of TCP")
 
     def _record_container(self, container: InputContainer, tracks: dict[int, Track]) -> None:
         is_finite = self._source.is_local or (self._source.is_paced_by_us and _has_an_end(container))
@@ -214,9 +235,9 @@ class Recorder:
                     self._was_endless = not is_finite
                     self._on_state(RecorderState.CONNECTED, self._describe(tracks))
             writer.close()
-        except (av.error.FFmpegError, OSError) as error:
+        except (av.error.FFmpegError, OSError):
             writer.close()
-            raise sources.explain(error, self._source) from None
+            raise
         finally:
             # After an error of its own there is nothing left that could be closed.
             writer.abandon()
@@ -224,7 +245,7 @@ class Recorder:
         if self._stopping.is_set():
             return
         if not is_connected:
-            raise BadMedia(f"{self._source.shown} holds no picture or sound to begin with")
+            raise _SilenceError(f"{self._source.shown} holds no picture or sound to begin with")
         if is_finite:
             raise _EndOfSourceError
 
@@ -233,7 +254,9 @@ class Recorder:
     ) -> Iterator[tuple[int, Packet[Stream]]]:
         """Yield what is to be recorded, at the pace of a live source, until the source ends or the recorder stops."""
         pace = _Pace(self._stopping) if self._source.is_paced_by_us else None
-        gathering = None if self._source.is_paced_by_us else _Gathering(self._stopping)
+        # The buffers of datagrams are small, and what does not fit is lost.
+        gathers = not self._source.is_paced_by_us and self._refused_over_tcp is None
+        gathering = _Gathering(self._stopping) if gathers else None
         for packet in self._arriving(container, tracks, gathering):
             index = packet.stream_index
             # Twice where what it changed to cannot be copied.
@@ -295,6 +318,10 @@ def _has_an_end(container: InputContainer) -> bool:
 
 class _EndOfSourceError(Exception):
     """A source that has an end of its own reached it."""
+
+
+class _SilenceError(BadMedia):
+    """A source was opened, and nothing that can be recorded came."""
 
 
 class _Gathering:

@@ -321,7 +321,7 @@ class SegmentWriter:
         self._end_run(keep_clock=False)
 
     def _end_run(self, *, keep_clock: bool, dts: int | None = None) -> None:
-        """Finish the run; the next may go on with its clock, when the source's does: from this time stamp of the leader."""
+        """Finish the run; the next may go on with its clock, from this time stamp of the leader on."""
         if self._out is not None:
             end_s = max(self._leader_s + min(self._step_s, _LONGEST_STEP_S), self._latest_s)
             if dts is not None:
