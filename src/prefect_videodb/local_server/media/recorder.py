@@ -189,7 +189,8 @@ class Recorder:
                         track.close()
         except (av.error.FFmpegError, OSError, ValueError) as error:
             reason = sources.explain(error, self._source)
-            refusal = reason if sources.is_refusal(error) else None
+            if self._source.over_udp is not None and sources.is_refusal(error, self._source):
+                refusal = reason
         except _SilenceError as error:
             reason = refusal = error
         else:

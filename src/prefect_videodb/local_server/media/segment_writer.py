@@ -12,7 +12,7 @@ import av
 import av.error
 
 from prefect_videodb.local_server.media.errors import DiskFull, MediaError
-from prefect_videodb.local_server.media.segments import Segment
+from prefect_videodb.local_server.media.segments import LONGEST_SEGMENT_S, Segment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 PART: Final = ".part"
 # Two seconds less a little: a keyframe that comes a frame early would otherwise make a segment of four seconds.
 _SEGMENT_S: Final = 1.9
-# Where no keyframe comes: RFC 8216 wants the target duration of a playlist that grows to be constant, whatever comes.
-LONGEST_SEGMENT_S: Final = 10.45
 # A source whose clock jumps further than this has begun anew.
 _MOST_GAP_S: Final = 10.0
 _MOST_STEP_BACK_S: Final = 1.0

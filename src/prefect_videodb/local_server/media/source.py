@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import errno
+import socket
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import av
 import av.error
@@ -23,6 +24,7 @@ _OPEN_S: Final = 8.0
 # FFmpeg's RTSP client tries a read twice before it gives up: four seconds are eight.
 _RTSP_READ_S: Final = 4.0
 _READ_S: Final = 8.0
+_ANSWER_S: Final = 2.0
 # What a keyframe of a large picture takes while nobody reads; the system may allow less.
 _DATAGRAM_BYTES: Final = 4 << 20
 # Nobody can say when a publisher comes. Each wait ends some time, so that one who connects and says nothing cannot
@@ -93,15 +95,27 @@ def _file(path: str) -> Source:
     return Source(path, f"file:{path}", options, _OPEN_S, _READ_S, is_paced_by_us=True, is_local=True)
 
 
-def is_refusal(error: Exception) -> bool:
+def is_refusal(error: Exception, source: Source) -> bool:
     """Whether somebody answers at an RTSP address, and may serve it over another transport.
 
-    A camera may refuse TCP with any status, or hang up. Where nothing at all is answered, the transport is not why.
+    A camera may refuse TCP with any status, hang up, or accept it and send nothing.
     """
     others = (av.error.HTTPUnauthorizedError, av.error.HTTPForbiddenError, av.error.HTTPNotFoundError)
-    if isinstance(error, (*others, av.error.ExitError, TimeoutError)) or getattr(error, "errno", None) in _NOBODY_THERE:
+    if isinstance(error, others) or getattr(error, "errno", None) in _NOBODY_THERE:
         return False
-    return isinstance(error, av.error.FFmpegError | OSError)
+    return _answers(source) if isinstance(error, av.error.ExitError | TimeoutError) else True
+
+
+def _answers(source: Source) -> bool:
+    """Whether an RTSP server answers at all: one that is frozen does not serve another transport either."""
+    parts = urlsplit(source.address)
+    where = (parts.hostname or "", parts.port or 554)
+    try:
+        with socket.create_connection(where, _ANSWER_S) as connection:
+            connection.sendall(b"OPTIONS * RTSP/1.0\r\nCSeq: 1\r\n\r\n")
+            return connection.recv(64).startswith(b"RTSP/")
+    except OSError:
+        return False
 
 
 def explain(error: Exception, source: Source) -> MediaError:
