@@ -231,6 +231,9 @@ class Recorder:
         try:
             for index, packet in self._packets(container, tracks, writer):
                 writer.write(index, packet)
+                if not is_finite and packet.is_keyframe and (kind := self._newcomer(container, tracks)):
+                    writer.close()
+                    raise SourceUnreachable(f"{self._source.shown} sends {kind} too by now")
                 if not is_connected and writer.is_open:
                     is_connected = True
                     self._was_endless = not is_finite
@@ -300,6 +303,17 @@ class Recorder:
             raise BadMedia(f"the {old.kind} of {self._source.shown} cannot be encoded here: {reason}") from error
         old.close()
         writer.renew(index, tracks[index], packet.dts)
+
+    def _newcomer(self, container: InputContainer, tracks: Mapping[int, Track]) -> MediaType | None:
+        """Return the kind of a wanted track that came after the source was opened; PyAV shows no packet of it."""
+        for kind in self._media_types - {track.kind for track in tracks.values()}:
+            try:
+                stream = container.streams.best(kind)
+            except IndexError:
+                return kind
+            if stream is not None and not stream.disposition & stream.disposition.attached_pic:
+                return kind
+        return None
 
     def _describe(self, tracks: Mapping[int, Track]) -> str:
         """Say what is recorded, and which wanted track the source does not have."""
