@@ -21,7 +21,14 @@ from typing import Any
 from prefect_videodb.local_server import ids, urls
 from prefect_videodb.local_server.errors import BadRequest, NotFound, Unavailable
 from prefect_videodb.local_server.media.recorder import Recorder, RecorderState
-from prefect_videodb.local_server.media.segments import LONGEST_SEGMENT_S, Listing, MediaType, Segment, window
+from prefect_videodb.local_server.media.segments import (
+    LONGEST_SEGMENT_S,
+    MOST_LATENCY_S,
+    Listing,
+    MediaType,
+    Segment,
+    window,
+)
 from prefect_videodb.local_server.store import Store
 
 logger = logging.getLogger(__name__)
@@ -34,7 +41,7 @@ LIVE_WINDOW_S = 600.0
 # What no playlist lists any more can be had as long as the longest playlist it stood in (RFC 8216, 6.2.2).
 KEPT_S = 2 * LIVE_WINDOW_S + LONGEST_SEGMENT_S
 # A window whose source is away ends so long after its end: what was under way is stored by then.
-WINDOW_GRACE_S = 60.0
+WINDOW_GRACE_S = MOST_LATENCY_S + 30.0
 ORDERS = {"created_at", "name", "status"}
 
 

@@ -13,6 +13,7 @@ import av.error
 
 from prefect_videodb.local_server.media import source as sources
 from prefect_videodb.local_server.media.errors import BadMedia, MediaError, SourceUnreachable
+from prefect_videodb.local_server.media.hls_clock import read_clock
 from prefect_videodb.local_server.media.segment_writer import PART, SegmentWriter
 from prefect_videodb.local_server.media.tracks import choose
 
@@ -226,6 +227,7 @@ class Recorder:
             on_segment=self._on_segment,
             not_before=self._wall_end,
             min_free_bytes=self._min_free_bytes,
+            source_clock=read_clock(self._source) if container.format.name == "hls" and not is_finite else None,
         )
         is_connected = False
         try:

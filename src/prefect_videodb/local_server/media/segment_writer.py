@@ -12,7 +12,7 @@ import av
 import av.error
 
 from prefect_videodb.local_server.media.errors import DiskFull, MediaError
-from prefect_videodb.local_server.media.segments import LONGEST_SEGMENT_S, Segment
+from prefect_videodb.local_server.media.segments import LONGEST_SEGMENT_S, MOST_LATENCY_S, Segment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -54,7 +54,8 @@ class SegmentWriter:
     format (`renew`), and where pictures come to what was sound alone. No segment is longer than `LONGEST_SEGMENT_S`:
     where no keyframe comes in that time it is cut all the same. `not_before` is where the wall clock of the previous
     run ended. With `wall_start` the source is not live: that is taken as the time of its first frame, and runs follow
-    each other without a hole.
+    each other without a hole. `source_clock` is the unix second at which the source says that its time stamps were
+    zero; what it says is believed when it is plausible.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class SegmentWriter:
         not_before: float = 0.0,
         min_free_bytes: int = 0,
         wall_start: float | None = None,
+        source_clock: float | None = None,
     ) -> None:
         self._folder = folder
         self._tracks = dict(tracks)
@@ -82,6 +84,8 @@ class SegmentWriter:
         self._early: list[tuple[int, Packet[Stream]]] = []
         # What the clock shows where the source's own shows zero; of a run whose clock the next one goes on with.
         self._clock: tuple[float, float] | None = None
+        self._source_clock = source_clock
+        self._latency_s = 0.0
         self.next_run = run
         """The number of the run that would begin now."""
         self.wall_end = not_before if wall_start is None else wall_start
@@ -229,7 +233,10 @@ class SegmentWriter:
             self._origins[number] = own if abs(own - origin) * time_base > _MOST_GAP_S else origin
         self._origins[leader] = dts
         if self._is_live:
-            self._wall, self._monotonic = time.time(), time.monotonic()
+            now = time.time()
+            if self._source_clock is not None and 0 <= now - self._source_clock - float(start) <= MOST_LATENCY_S:
+                self._latency_s = now - self._source_clock - float(start)
+            self._wall, self._monotonic = now - self._latency_s, time.monotonic()
             if self._clock is not None and -_MOST_STEP_BACK_S <= float(start) - self._clock[1] <= _MOST_GAP_S:
                 self._wall, self._is_clock_set = max(self._clock[0] + float(start), self.wall_end), True
         self._clock = None

@@ -19,6 +19,8 @@ PlaylistType = Literal["VOD", "EVENT"]
 # 6.2.1). It rounds to TARGET_S, and ten seconds between keyframes are common: x264 counts 250 pictures.
 LONGEST_SEGMENT_S: Final = 10.45
 TARGET_S: Final = 10
+# How far behind the moment in which it is received a source may say that its media is.
+MOST_LATENCY_S: Final = 120.0
 
 
 @dataclass(frozen=True, slots=True)
