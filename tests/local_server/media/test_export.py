@@ -12,7 +12,9 @@ from av.video.stream import VideoStream
 from prefect_videodb.local_server.media.clips import segment_file
 from prefect_videodb.local_server.media.errors import BadMedia
 from prefect_videodb.local_server.media.export import export_mp4, probe
+from prefect_videodb.local_server.media.pictures import keyframe
 from prefect_videodb.local_server.media.sample import sample_meeting
+from tests.support.media import Scene, make_scene
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -144,6 +146,16 @@ def test_damaged_segment(segments: list[Segment], tmp_path: Path, pictures: Call
         assert start == pytest.approx(bad.wall_start)
         assert found == expected
         assert facts.duration_s == pytest.approx(9.0 - bad.duration_s, abs=0.1)
+
+
+def test_short_segment(tmp_path: Path) -> None:
+    """One of two pictures is as good as any, whoever reads it."""
+    source = make_scene(tmp_path / "source.mp4", Scene(seconds=2.04, sound_rate=None))
+    segments = segment_file(source, tmp_path / "segments")
+    assert segments[-1].duration_s < 0.1
+    assert probe(segments[-1].path).has_video
+    assert keyframe(segments[-1].path, 0.0).width == 320
+    assert export_mp4(segments, tmp_path / "export.mp4").missing == ()
 
 
 def test_nothing_readable(segments: list[Segment], tmp_path: Path) -> None:

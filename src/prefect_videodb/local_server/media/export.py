@@ -17,6 +17,7 @@ from av.video.stream import VideoStream
 
 from prefect_videodb.local_server.media.encoders import PLAYABLE_FORMATS, PictureEncoder, SoundEncoder, shown_size
 from prefect_videodb.local_server.media.errors import BadMedia, DiskFull, MediaError
+from prefect_videodb.local_server.media.files import open_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -80,7 +81,7 @@ class _Export:
 def probe(path: Path) -> MediaFacts:
     """Return what a file holds; raise `BadMedia` when it is no media, or cut off so that nothing can be read."""
     try:
-        with av.open(f"file:{path}", "r") as media:
+        with open_file(path) as media:
             video, audio = media.streams.best("video"), media.streams.best("audio")
             if video is None and audio is None:
                 raise BadMedia(f"{path.name} holds neither picture nor sound")
@@ -184,7 +185,7 @@ def _explain(error: Exception) -> MediaError:
 
 
 def _open(segment: Segment) -> InputContainer:
-    return av.open(f"file:{segment.path}", "r", format="mpegts")
+    return open_file(segment.path)
 
 
 def _streams(media: InputContainer) -> dict[MediaType, VideoStream | AudioStream]:
