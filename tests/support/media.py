@@ -1,13 +1,20 @@
 """Media that tests make for themselves."""
 
+from __future__ import annotations
+
 import os
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import av
 
 from tools import timecode
+
+if TYPE_CHECKING:
+    from av.audio.stream import AudioStream
+    from av.video.stream import VideoStream
 
 _RATE = 30
 _SOUND_RATE = 48_000
@@ -115,9 +122,10 @@ def make_scene(target: Path, scene: Scene, *, shows_s: float = 0.0, starts_s: fl
         options = {"preset": "ultrafast", "bf": "0", "tune": "zerolatency", **dict(scene.options)}
         if scene.codec == "libx264":
             options |= {"profile": scene.profile}
-        video = audio = None
+        video: VideoStream | None = None
+        audio: AudioStream | None = None
         if scene.has_video:
-            video = out.add_stream(scene.codec, rate=scene.fps, options=options)
+            video = cast("VideoStream", out.add_stream(scene.codec, rate=scene.fps, options=options))
             video.width, video.height, video.pix_fmt, video.gop_size = (
                 scene.width,
                 scene.height,
@@ -127,7 +135,8 @@ def make_scene(target: Path, scene: Scene, *, shows_s: float = 0.0, starts_s: fl
             if scene.aspect:
                 video.codec_context.sample_aspect_ratio = scene.aspect
         if scene.sound_rate is not None:
-            audio = out.add_stream("aac", rate=scene.sound_rate, layout="mono" if scene.channels == 1 else "stereo")
+            layout = "mono" if scene.channels == 1 else "stereo"
+            audio = out.add_stream("aac", rate=scene.sound_rate, layout=layout)
         at, sounds = Fraction(0), 0
         while at < Fraction(scene.seconds):
             if video is not None:
