@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import av
@@ -13,6 +12,8 @@ import av
 from tools import timecode
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from av.audio.stream import AudioStream
     from av.video.stream import VideoStream
 
