@@ -151,6 +151,8 @@ def _look(segment: Segment, place_s: float) -> _Part | None:
     with _open(segment) as media:
         for kind, stream in _streams(media).items():
             context = stream.codec_context
+            if isinstance(stream, VideoStream) and not segment.has_video:
+                continue  # without a keyframe its format is not in it: it is that of the segment before
             if isinstance(stream, VideoStream):
                 aspect = stream.codec_context.sample_aspect_ratio
                 part.formats[kind] = (context.name, stream.width, stream.height, aspect, context.extradata)
@@ -159,7 +161,8 @@ def _look(segment: Segment, place_s: float) -> _Part | None:
             else:
                 part.channels = stream.channels
                 part.formats[kind] = (context.name, context.profile, stream.rate, stream.channels)
-    return part if part.formats else None
+        is_empty = not _streams(media)
+    return None if is_empty else part
 
 
 def _joined(holes: Sequence[tuple[float, float]]) -> Iterator[tuple[float, float]]:
@@ -209,12 +212,9 @@ def _pieces(export: _Export) -> Iterator[list[_Part]]:
 
 
 def _goes_on(before: _Part, after: _Part) -> bool:
+    formats = {part.formats["video"] for part in (before, after) if "video" in part.formats}
     is_next = abs(after.segment.wall_start - before.segment.wall_end) < _LEAST_HOLE_S
-    return (
-        is_next
-        and after.segment.run == before.segment.run
-        and after.formats.get("video") == before.formats.get("video")
-    )
+    return is_next and after.segment.run == before.segment.run and len(formats) <= 1
 
 
 def _packets(export: _Export, piece: Sequence[_Part]) -> Iterator[tuple[MediaType, Packet[Stream], Fraction]]:
@@ -281,7 +281,7 @@ def _copy(export: _Export, out: OutputContainer) -> None:
     for piece in _pieces(export):
         has_begun = False
         for kind, packet, moved in _packets(export, piece):
-            if packet.dts is None:
+            if packet.dts is None or kind not in targets:
                 continue
             has_begun = has_begun or (kind == "video" and packet.is_keyframe)
             move = round(moved / packet.time_base)
