@@ -36,11 +36,13 @@ check: $(VENV)/.dev
 	$(BIN)/basedpyright
 
 # What the suite does in small, in full: ten thousand alerts while everything is killed at random,
-# a recording killed between any two of its outside effects, and a thousand recordings that wait at the same time.
+# a recording killed between any two of its outside effects, a thousand recordings that wait at the same time, and every
+# change of a publisher's settings behind a relay.
 soak: $(VENV)/.dev
 	VIDEODB_ALERTS=10000 $(BIN)/python -m pytest -n 0 -v tests/webhooks/test_kills.py
 	VIDEODB_SOAK=yes $(BIN)/python -m pytest -n 0 -v tests/flows/matrix
 	VIDEODB_PARKED=1000 $(BIN)/python -m pytest -n 0 -v tests/flows/test_many_parked.py
+	VIDEODB_SOAK=yes $(BIN)/python -m pytest -n 0 -v tests/local_server/media/test_relay.py
 
 # Makes those of README.md from the demo, which a test of the suite looks at in a browser.
 pictures: $(VENV)/.dev system-packages

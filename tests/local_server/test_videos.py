@@ -2,11 +2,15 @@
 
 import io
 import time
+from pathlib import Path
 from typing import Any
 
 import av
 import httpx
 import pytest
+
+from prefect_videodb.local_server import LocalServer
+from tests.support.speech import OneSentence
 
 
 def media_facts(content: bytes) -> tuple[float, set[str]]:
@@ -355,3 +359,22 @@ def test_a_running_window_grows_until_it_is_over(
     wait_until(lambda: stranger.get(link).text.count("#EXTINF") > before.count("#EXTINF"))
     api.stop(stream_id)
     assert "#EXT-X-ENDLIST" in stranger.get(link).text
+
+
+def test_unreadable_seconds(tmp_path: Path, make_api: Any, key: str, wait_until: Any) -> None:
+    """An export says which seconds it lacks, each time it is asked, and its playlist leaves them out."""
+    with LocalServer(tmp_path / "data", api_key=key, speech=OneSentence()) as own, make_api(own.base_url) as api:
+        since = time.time()
+        stream_id = api.connect(own.sample_url)
+        wait_until(lambda: api.recorded_s(stream_id, since) >= 6)
+        api.stop(stream_id)
+        sorted((tmp_path / "data" / "recordings").glob("*/*.ts"))[1].write_bytes(b"what a dying disk leaves")
+        first = api.data("POST", f"/rtstream/{stream_id}/export", json={})
+        [hole] = first["missing"]
+        assert hole["end"] - hole["start"] == pytest.approx(2.0, abs=0.2)
+        assert since < hole["start"] < hole["end"] < time.time()
+        assert api.data("POST", f"/rtstream/{stream_id}/export", json={})["missing"] == first["missing"]
+        listed_s = sum(
+            float(line[8:-1]) for line in api.get(first["stream_url"]).text.splitlines() if line.startswith("#EXTINF:")
+        )
+        assert listed_s == pytest.approx(first["duration"], abs=0.3)

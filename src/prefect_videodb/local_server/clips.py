@@ -17,7 +17,7 @@ from prefect_videodb.local_server import ids, urls
 from prefect_videodb.local_server.errors import BadRequest, NotFound
 from prefect_videodb.local_server.jobs import JobRun, Jobs
 from prefect_videodb.local_server.media.clips import Part, compile_parts, join_mp4
-from prefect_videodb.local_server.media.segments import Segment, window
+from prefect_videodb.local_server.media.segments import Listing, Segment
 from prefect_videodb.local_server.pages import Pages
 from prefect_videodb.local_server.store import Store
 from prefect_videodb.local_server.streams import Streams
@@ -212,9 +212,10 @@ class Clips:
             BadRequest: when the path is none of a playlist.
             NotFound: when it plays nothing.
         """
+        segments: Sequence[Segment]
         match stream_path.split("/"):
             case ["", "manifests", stream_id, file]:
-                segments: Sequence[Segment] = self.window(stream_id, file)
+                segments = self.window(stream_id, file).segments
             case ["", "clips", slug, "index.m3u8"]:
                 segments = self.clip_segments(slug)
             case ["", "videos", slug, "index.m3u8"]:
@@ -223,17 +224,14 @@ class Clips:
                 raise BadRequest("stream_link must be a stream_url of this server")
         return segments
 
-    def window(self, stream_id: str, file: str) -> Sequence[Segment]:
-        """Return what `<start µs>-<end µs>.m3u8` of a stream plays.
+    def window(self, stream_id: str, file: str) -> Listing:
+        """Return what `<start µs>-<end µs>.m3u8` of a stream lists now.
 
         Raises:
             NotFound: when that is nothing.
         """
         start, end = window_of(file)
-        found = window(self._streams.segments(stream_id), start, end)
-        if not found:
-            raise NotFound("Nothing was recorded between start and end")
-        return found
+        return self._streams.window(stream_id, start, end)
 
     def _download(self, run: JobRun, arguments: dict[str, Any]) -> dict[str, Any]:
         download_id = arguments["id"]

@@ -152,6 +152,18 @@ CREATE TABLE thumbnails (
     path TEXT NOT NULL, slug TEXT NOT NULL UNIQUE, created_at REAL NOT NULL
 ) STRICT;
 """
+# Added to the format later: an older server does not miss them.
+ADDED = """
+-- What is gone of a stream that is not stored: its playlists go on counting.
+CREATE TABLE IF NOT EXISTS dropped_segments (
+    stream_id TEXT PRIMARY KEY REFERENCES streams (id), segments INTEGER NOT NULL, run INTEGER NOT NULL,
+    end_at REAL NOT NULL
+) STRICT;
+-- What the export of a recording lacks, as it could not be read, in unix seconds.
+CREATE TABLE IF NOT EXISTS unreadable (
+    recording_id INTEGER NOT NULL REFERENCES recordings (id), start_at REAL NOT NULL, end_at REAL NOT NULL
+) STRICT;
+"""
 
 
 class Store:
@@ -294,3 +306,4 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
             f"{path} was written by another version of this server (format {version}, this one reads "
             f"{SCHEMA_VERSION}): use that version, or a new folder"
         )
+    connection.executescript(ADDED)

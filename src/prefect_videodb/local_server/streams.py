@@ -21,7 +21,14 @@ from typing import Any
 from prefect_videodb.local_server import ids, urls
 from prefect_videodb.local_server.errors import BadRequest, NotFound, Unavailable
 from prefect_videodb.local_server.media.recorder import Recorder, RecorderState
-from prefect_videodb.local_server.media.segments import MediaType, Segment
+from prefect_videodb.local_server.media.segments import (
+    LONGEST_SEGMENT_S,
+    MOST_LATENCY_S,
+    Listing,
+    MediaType,
+    Segment,
+    window,
+)
 from prefect_videodb.local_server.store import Store
 
 logger = logging.getLogger(__name__)
@@ -31,6 +38,10 @@ DEFAULT_SAMPLE_RATE = 30
 STOP_S = 25.0
 # What stays playable of a stream that is connected without being stored.
 LIVE_WINDOW_S = 600.0
+# What no playlist lists any more can be had as long as the longest playlist it stood in (RFC 8216, 6.2.2).
+KEPT_S = 2 * LIVE_WINDOW_S + LONGEST_SEGMENT_S
+# A window whose source is away ends so long after its end: what was under way is stored by then.
+WINDOW_GRACE_S = MOST_LATENCY_S + 30.0
 ORDERS = {"created_at", "name", "status"}
 
 
@@ -252,6 +263,41 @@ class Streams:
         )
         return self._segments(rows)
 
+    def window(self, stream_id: str, start: float, end: float, *, now: float | None = None) -> Listing:
+        """Return what the playlist of the half-open window from `start` to `end`, in unix seconds, lists now.
+
+        From one call to the next it changes as RFC 8216, 6.2.1, allows: it grows until nothing can come any more. Of a
+        stream that is not stored it loses what is older than `LIVE_WINDOW_S`.
+
+        Raises:
+            NotFound: when nothing of it is there (any more).
+        """
+        with self._store.transaction():
+            stored = bool(self._row(stream_id)["store"])
+            recorded = self.segments(stream_id)
+            dropped = self._dropped(stream_id)
+            now = time.time() if now is None else now
+            is_over = (recorded and recorded[-1].wall_end >= end) or now > end + WINDOW_GRACE_S
+            ended = bool(is_over) or not self.is_recording(stream_id)
+        oldest = -math.inf if stored else min(now, end) - LIVE_WINDOW_S
+        first = next((i for i, each in enumerate(recorded) if each.wall_end > max(start, oldest)), len(recorded))
+        listed = window(recorded[first:], start, end)
+        if not listed or (ended and dropped["end_at"] > max(start, oldest)):
+            raise NotFound("Nothing was recorded between start and end, or it is not kept any more")
+        if stored:
+            return Listing(listed, "EVENT", ended)
+        before_run, before_end = dropped["run"], dropped["end_at"]
+        if first:
+            before_run, before_end = recorded[first - 1].run, recorded[first - 1].wall_end
+        run = listed[0].run
+        follows = before_end > start and before_run != run
+        return Listing(listed, None, ended, dropped["segments"] + first, run - follows, follows)
+
+    def _dropped(self, stream_id: str) -> dict[str, Any]:
+        """Return how many segments of a stream are gone, and run and end of the last of them."""
+        row = self._store.one("SELECT * FROM dropped_segments WHERE stream_id = ?", stream_id)
+        return dict(row) if row else {"segments": 0, "run": -1, "end_at": -math.inf}
+
     def segments_between(self, stream_id: str, start: float, end: float) -> Sequence[Segment]:
         """Return what overlaps the half-open window from `start` to `end`, in unix seconds."""
         rows = self._store.all(
@@ -323,7 +369,8 @@ class Streams:
             "SELECT max(run) AS run FROM segments JOIN recordings ON recordings.id = recording_id WHERE stream_id = ?",
             stream_id,
         )
-        first_run = last["run"] + 1 if last and last["run"] is not None else 0
+        kept_run = last["run"] if last and last["run"] is not None else -1
+        first_run = max(kept_run, self._dropped(stream_id)["run"]) + 1
         folder = self._folder(stream_id, recording_id)
         folder.mkdir(parents=True, exist_ok=True)
         media_types: frozenset[MediaType] = frozenset(json.loads(stream["media_types"]))
@@ -331,14 +378,16 @@ class Streams:
             stream["url"],
             folder,
             media_types=media_types,
-            on_segment=self._keep(recording_id, stored=bool(stream["store"])),
+            on_segment=self.keep(recording_id, stored=bool(stream["store"])),
             on_state=self._follow(stream_id, recording_id),
             first_run=first_run,
         )
         self._live[stream_id] = recorder
         recorder.start()
 
-    def _keep(self, recording_id: int, *, stored: bool) -> Callable[[Segment], None]:
+    def keep(self, recording_id: int, *, stored: bool) -> Callable[[Segment], None]:
+        """Return what keeps each segment that a recorder announces."""
+
         def keep(segment: Segment) -> None:
             self._store.execute(
                 "INSERT INTO segments (recording_id, path, wall_start, duration_s, run, has_video, has_audio) "
@@ -347,17 +396,30 @@ class Streams:
                 *(segment.run, segment.has_video, segment.has_audio),
             )
             if not stored:
-                self._forget(recording_id, before=segment.wall_start - LIVE_WINDOW_S)
+                self._forget(recording_id, before=segment.wall_start - KEPT_S)
 
         return keep
 
     def _forget(self, recording_id: int, *, before: float) -> None:
-        """Remove what is too old to be played of a recording that is not stored."""
-        old = self._store.all(
-            "SELECT id, path FROM segments WHERE recording_id = ? AND wall_start < ?", recording_id, before
-        )
+        """Remove what is too old to be played of a recording that is not stored, in the order in which it came."""
+        with self._store.transaction():
+            old = self._store.all(
+                "SELECT segments.id, path, run, wall_start + duration_s AS end_at, stream_id FROM segments "
+                "JOIN recordings ON recordings.id = recording_id WHERE recording_id = ?1 AND segments.id <= "
+                "(SELECT max(id) FROM segments WHERE recording_id = ?1 AND wall_start < ?2) ORDER BY segments.id",
+                *(recording_id, before),
+            )
+            if not old:
+                return
+            last = old[-1]
+            self._store.execute(
+                "INSERT INTO dropped_segments VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
+                "segments = segments + excluded.segments, run = excluded.run, end_at = excluded.end_at",
+                *(last["stream_id"], len(old), last["run"], last["end_at"]),
+            )
+            for row in old:
+                self._store.execute("DELETE FROM segments WHERE id = ?", row["id"])
         for row in old:
-            self._store.execute("DELETE FROM segments WHERE id = ?", row["id"])
             self._store.path(row["path"]).unlink(missing_ok=True)
 
     def _follow(self, stream_id: str, recording_id: int) -> Callable[[RecorderState, str], None]:

@@ -130,7 +130,17 @@ class Videos:
 
     def segments(self, video: Video) -> Sequence[Segment]:
         """Return what to stream: the recording's own segments, which are the same media once more."""
-        return self._streams.recording_segments(video.recording_id)
+        holes = [(hole["start"], hole["end"]) for hole in self._missing(video.recording_id)]
+        return [
+            segment
+            for segment in self._streams.recording_segments(video.recording_id)
+            if not any(start <= segment.wall_start and segment.wall_end <= end for start, end in holes)
+        ]
+
+    def _missing(self, recording_id: int) -> list[dict[str, float]]:
+        """Return what the export of a recording lacks, in unix seconds."""
+        rows = self._store.all("SELECT * FROM unreadable WHERE recording_id = ? ORDER BY start_at", recording_id)
+        return [{"start": row["start_at"], "end": row["end_at"]} for row in rows]
 
     def player_path(self, video: Video) -> str:
         """Return the path of a video's player page."""
@@ -170,6 +180,7 @@ class Videos:
             "stream_url": video.stream_path,
             **links,
             "duration": video.length_s,
+            **({"missing": missing} if (missing := self._missing(recording_id)) else {}),
         }
 
     def _write(self, run: JobRun, recording_id: int, arguments: dict[str, Any]) -> None:
@@ -179,12 +190,16 @@ class Videos:
         target = self._store.path(relative)
         target.parent.mkdir(parents=True, exist_ok=True)
         facts = export_mp4(self._streams.recording_segments(recording_id), target, on_progress=run.progress)
-        self._store.execute(
-            "INSERT INTO videos VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            *(video_id, arguments["collection_id"], arguments["name"], recording_id, relative, facts.duration_s),
-            *(target.stat().st_size, facts.has_video, facts.has_audio, ids.slug(self._secret, "video", video_id)),
-            time.time(),
-        )
+        with self._store.transaction():
+            self._store.execute("DELETE FROM unreadable WHERE recording_id = ?", recording_id)
+            holes = [(recording_id, start, end) for start, end in facts.missing]
+            self._store.insert_many("INSERT INTO unreadable VALUES (?, ?, ?)", holes)
+            self._store.execute(
+                "INSERT INTO videos VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                *(video_id, arguments["collection_id"], arguments["name"], recording_id, relative, facts.duration_s),
+                *(target.stat().st_size, facts.has_video, facts.has_audio, ids.slug(self._secret, "video", video_id)),
+                time.time(),
+            )
 
     def _of_recording(self, recording_id: int) -> Video | None:
         row = self._store.one("SELECT * FROM videos WHERE recording_id = ?", recording_id)

@@ -12,6 +12,7 @@ from prefect_videodb.local_server.media.clips import Part, compile_parts, join_m
 from prefect_videodb.local_server.media.errors import BadMedia
 from prefect_videodb.local_server.media.sample import sample_meeting
 from prefect_videodb.local_server.media.segments import playlist
+from tests.support.media import Scene, make_scene
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -143,3 +144,33 @@ def test_sound_goes_on_while_the_picture_stands_still(tmp_path: Path) -> None:
         with av.open(str(segment.path)) as media:
             kept += sum(1 for packet in media.demux(audio=0) if packet.size)
     assert kept == sounds
+
+
+def test_no_keyframe_in_time(tmp_path: Path, pictures: Callable) -> None:
+    """A source with one keyframe in 24 s: no segment is longer than a playlist may say, and no picture is lost."""
+    source = make_scene(tmp_path / "source.mp4", Scene(seconds=24, fps=10, gop=10_000))
+    segments = segment_file(source, tmp_path / "segments")
+    assert [segment.duration_s for segment in segments] == pytest.approx([10.45, 10.45, 3.1], abs=0.05)
+    assert [segment.has_video for segment in segments] == [True, False, False]
+    assert {segment.run for segment in segments} == {0}
+    join_mp4(segments, tmp_path / "export.mp4")
+    assert pictures(tmp_path / "export.mp4") == pictures(source)
+
+
+def test_sound_before_pictures(tmp_path: Path) -> None:
+    """Sound alone is recorded too, when no picture comes for long; the pictures begin a run of their own."""
+    whole = make_scene(tmp_path / "whole.mp4", Scene(seconds=18, fps=10, gop=10))
+    source = tmp_path / "source.mp4"
+    with av.open(str(whole)) as media, av.open(str(source), "w") as out:
+        places = {stream.index: out.add_stream_from_template(stream) for stream in media.streams}
+        for packet in media.demux():
+            if packet.dts is None or (packet.stream.type == "video" and packet.dts * packet.time_base < 13):
+                continue
+            packet.stream = places[packet.stream_index]
+            out.mux(packet)
+    segments = segment_file(source, tmp_path / "segments")
+    alone = [segment for segment in segments if segment.run == 0]
+    assert not any(segment.has_video for segment in alone)
+    assert sum(segment.duration_s for segment in alone) == pytest.approx(13.0, abs=0.2)
+    assert all(segment.has_video and segment.has_audio for segment in segments if segment.run == 1)
+    assert sum(segment.duration_s for segment in segments) == pytest.approx(18.0, abs=0.2)

@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING
 
 import av
 import pytest
+from av.video.reformatter import Interpolation
 from av.video.stream import VideoStream
 
 from prefect_videodb.local_server.media.clips import segment_file
 from prefect_videodb.local_server.media.errors import BadMedia
 from prefect_videodb.local_server.media.export import export_mp4, probe
+from prefect_videodb.local_server.media.pictures import keyframe
 from prefect_videodb.local_server.media.sample import sample_meeting
+from tests.support.media import Scene, make_scene
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -102,7 +105,12 @@ def test_a_source_that_came_back_in_another_size_is_encoded_to_that_of_the_first
         out.mux(video.encode(None))
     segments = [*segment_file(cut("three.mp4", 3), tmp_path / "a"), *segment_file(other, tmp_path / "b")]
     facts = export_mp4(segments, tmp_path / "export.mp4")
-    assert (facts.width, facts.height, facts.has_audio) == (1280, 720, True)
+    assert (facts.width, facts.height, facts.has_audio, facts.missing) == (1280, 720, True, ())
+    with av.open(str(tmp_path / "export.mp4")) as media:
+        # Not stretched: black bars at both sides of what was 4 to 3.
+        *_, last = media.decode(video=0)
+        rows = bytes(last.reformat(16, 9, "gray", interpolation=Interpolation.AREA).planes[0])
+        assert (rows[0], rows[15]) == pytest.approx((0, 0), abs=20)
     with av.open(str(tmp_path / "export.mp4")) as media:
         assert sum(1 for _ in media.decode(video=0)) == 90 + 60
     with av.open(str(tmp_path / "export.mp4")) as media:
@@ -116,15 +124,44 @@ def test_nothing_recorded_is_nothing_to_export(tmp_path: Path) -> None:
         export_mp4([], tmp_path / "export.mp4")
 
 
-@pytest.mark.parametrize("damage", ["missing", "empty", "garbage"])
-def test_a_missing_or_damaged_segment_is_bad_media_and_leaves_no_file(
-    segments: list[Segment], tmp_path: Path, damage: str
-) -> None:
-    path = segments[1].path
-    path.unlink()
+@pytest.mark.parametrize("damage", ["missing", "empty", "garbage", "truncated"])
+@pytest.mark.parametrize("which", [0, 1, -1])
+def test_damaged_segment(segments: list[Segment], tmp_path: Path, pictures: Callable, damage: str, which: int) -> None:
+    """One that cannot be read costs its own seconds, and they are named."""
+    bad = segments[which]
+    expected = [at for segment in segments if segment is not bad for at in pictures(segment.path)]
+    content = bad.path.read_bytes()
+    bad.path.unlink()
     if damage != "missing":
-        path.write_bytes(b"" if damage == "empty" else b"garbage" * 5000)
-    with pytest.raises(BadMedia, match="cannot be read"):
+        replaced = {"empty": b"", "garbage": b"garbage" * 5000, "truncated": content[: len(content) // 2 + 1]}
+        bad.path.write_bytes(replaced[damage])
+    facts = export_mp4(segments, tmp_path / "export.mp4")
+    [(start, end)] = facts.missing
+    assert end == pytest.approx(bad.wall_end)
+    found = pictures(tmp_path / "export.mp4")
+    if damage == "truncated":
+        assert bad.wall_start < start < bad.wall_end
+        assert len(expected) < len(found) < len(expected) + bad.duration_s * 30
+    else:
+        assert start == pytest.approx(bad.wall_start)
+        assert found == expected
+        assert facts.duration_s == pytest.approx(9.0 - bad.duration_s, abs=0.1)
+
+
+def test_short_segment(tmp_path: Path) -> None:
+    """One of two pictures is as good as any, whoever reads it."""
+    source = make_scene(tmp_path / "source.mp4", Scene(seconds=2.04, sound_rate=None))
+    segments = segment_file(source, tmp_path / "segments")
+    assert segments[-1].duration_s < 0.1
+    assert probe(segments[-1].path).has_video
+    assert keyframe(segments[-1].path, 0.0).width == 320
+    assert export_mp4(segments, tmp_path / "export.mp4").missing == ()
+
+
+def test_nothing_readable(segments: list[Segment], tmp_path: Path) -> None:
+    for segment in segments:
+        segment.path.write_bytes(b"garbage")
+    with pytest.raises(BadMedia, match="can be read"):
         export_mp4(segments, tmp_path / "export.mp4")
     assert [path.name for path in tmp_path.iterdir()] == ["segments"]
 

@@ -6,9 +6,11 @@ import functools
 import json
 import signal
 import socket
+import subprocess
 import threading
 import time
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +24,11 @@ from prefect_videodb.local_server.media.recorder import Recorder, RecorderState
 from prefect_videodb.local_server.media.rtsp_server import LoopingRTSPServer
 from prefect_videodb.local_server.media.sample import sample_meeting
 from prefect_videodb.local_server.media.segments import playlist
+from tests.local_server.media.conftest import wait_for
+from tests.support.media import Scene, make_scene
 from tests.support.processes import free_port
+from tests.support.rtsp_proxy import RTSPProxy
+from tools import timecode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -207,6 +213,36 @@ def test_a_source_that_is_not_up_yet_is_waited_for(record: Callable, run: Callab
     assert watched.segments[0].run == 0
 
 
+@pytest.mark.parametrize("how", ["461", "400", "500", "hang up", "silence"])
+def test_udp_where_tcp_is_refused(meeting: LoopingRTSPServer, record: Callable, pictures: Callable, how: str) -> None:
+    with RTSPProxy(meeting.url, refuses=frozenset({"tcp"}), how=how) as camera:
+        watched = record(camera.url)
+        watched.wait_for_segments(2)
+        segments = watched.stop()
+    assert all(segment.has_video and segment.has_audio for segment in segments[:-1])
+    assert_no_picture_is_missing([at for segment in segments for at in pictures(segment.path)])
+
+
+def test_neither_tcp_nor_udp(meeting: LoopingRTSPServer, record: Callable) -> None:
+    with RTSPProxy(meeting.url, refuses=frozenset({"tcp", "udp"})) as camera:
+        watched = record(camera.url)
+        wait_for(lambda: any("neither TCP nor UDP" in message for _, message in watched.states), "the refusal of both")
+        watched.stop()
+    assert not watched.segments
+    assert watched.state is RecorderState.STOPPED
+
+
+def test_tcp_stays_the_rule(record: Callable, run: Callable) -> None:
+    """Nobody there is no refusal of TCP: who comes later is asked for it first."""
+    port = free_port()
+    watched = record(f"rtsp://127.0.0.1:{port}/meeting")
+    watched.wait_for_state(RecorderState.RECONNECTING)
+    run("publisher.py", sample_meeting(), port)
+    watched.wait_for_segments(1)
+    watched.stop()
+    assert not any("UDP" in message for _, message in watched.states)
+
+
 def test_a_wrong_path_is_said_to_be_missing(meeting: LoopingRTSPServer, record: Callable) -> None:
     watched = record(meeting.url.replace("meeting", "nowhere"))
     assert "404" in watched.wait_for_state(RecorderState.RECONNECTING)
@@ -316,6 +352,53 @@ def test_a_finished_hls_playlist_is_recorded_to_its_end(
     state, _ = watched.wait_for_end()
     assert state is RecorderState.STOPPED
     assert len([at for segment in watched.segments for at in pictures(segment.path)]) == 150
+
+
+class LivePlaylist(BaseHTTPRequestHandler):
+    """A live playlist of segments that are there already: five of them, by the clock."""
+
+    folder: Path
+    began: float
+
+    def do_GET(self) -> None:
+        name = self.path.strip("/")
+        if name == "live.m3u8":
+            last = min(int((time.time() - self.began) / 2), 29)
+            lines = ["#EXTM3U", "#EXT-X-VERSION:3", "#EXT-X-TARGETDURATION:2", f"#EXT-X-MEDIA-SEQUENCE:{last - 5}"]
+            for number in range(last - 5, last):
+                date = datetime.fromtimestamp(self.began + 2 * number, UTC).isoformat(timespec="milliseconds")
+                lines += [f"#EXT-X-PROGRAM-DATE-TIME:{date}", "#EXTINF:2.0,", f"s{number}.ts"]
+            content = ("\n".join(lines) + "\n").encode()
+        else:
+            content = (self.folder / name).read_bytes()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
+        """Say nothing."""
+
+
+def test_program_date_time(record: Callable, tmp_path: Path) -> None:
+    """The wall clock of a live HLS source is that of its playlist, not of the moment in which it is received."""
+    whole = make_scene(tmp_path / "whole.mp4", Scene(seconds=60, fps=10, gop=10))
+    command = ["ffmpeg", "-v", "error", "-i", whole, "-c", "copy", "-f", "segment", "-segment_time", "2"]
+    subprocess.run([*command, tmp_path / "s%d.ts"], check=True)
+    handler = type("Handler", (LivePlaylist,), {"folder": tmp_path, "began": time.time() - 20.3})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        watched = record(f"http://127.0.0.1:{server.server_address[1]}/live.m3u8")
+        watched.wait_for_segments(3)
+        watched.stop()
+        server.shutdown()
+        thread.join()
+    assert len(watched.segments) >= 3
+    for segment in watched.segments[:3]:
+        with av.open(str(segment.path)) as media:
+            shown_s = timecode.read(next(media.decode(video=0)))
+        assert segment.wall_start == pytest.approx(handler.began + shown_s, abs=1.0)
 
 
 def test_a_web_playlist_cannot_have_files_of_this_machine_recorded(

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefect_videodb.local_server.media.segments import Segment, playlist, window
+from prefect_videodb.local_server.media.segments import Listing, Segment, playlist, window
 
 
 def segment(start: float, duration_s: float = 2.0, run: int = 0) -> Segment:
@@ -70,7 +70,7 @@ def test_a_finished_playlist_says_all_a_player_needs() -> None:
 
 
 def test_a_growing_playlist_has_no_end() -> None:
-    text = playlist(THREE, name, ended=False)
+    text = playlist(Listing(THREE, "EVENT", ended=False), name)
     assert "#EXT-X-PLAYLIST-TYPE:EVENT" in text
     assert "#EXT-X-ENDLIST" not in text
 

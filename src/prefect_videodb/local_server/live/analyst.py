@@ -171,7 +171,10 @@ class Analyst:
         last, facts = before, []
         step = max(1.0, len(segments) / count)
         for number in range(min(count, len(segments))):
-            last = facts_at(segments[math.floor(number * step)].path, before=last)
+            try:
+                last = facts_at(segments[math.floor(number * step)].path, before=last)
+            except MediaError:
+                continue  # a damaged segment costs its own picture
             facts.append(last)
         if last is not None:
             self._seen[analysis.id] = last

@@ -19,6 +19,7 @@ import av.error
 from av.video.reformatter import Interpolation
 
 from prefect_videodb.local_server.media.errors import BadMedia
+from prefect_videodb.local_server.media.files import open_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -110,7 +111,7 @@ def describe(pictures: Sequence[Facts], before: Facts | None) -> str:
 def keyframe(path: Path, at_s: float) -> VideoFrame:
     """Return the keyframe at or before `at_s` seconds of a file, or its first one. Raise `BadMedia` if it has none."""
     try:
-        with av.open(f"file:{path}", "r") as media:
+        with open_file(path) as media:
             if not media.streams.video:
                 raise BadMedia(f"{path.name} holds no picture")
             stream = media.streams.video[0]
@@ -129,7 +130,7 @@ def shots(path: Path) -> list[float]:
     cuts: list[float] = []
     before = None
     try:
-        with av.open(f"file:{path}", "r") as media:
+        with open_file(path) as media:
             if not media.streams.video:
                 raise BadMedia(f"{path.name} holds no picture")
             media.streams.video[0].codec_context.skip_frame = "NONKEY"

@@ -13,6 +13,7 @@ import av.error
 
 from prefect_videodb.local_server.media import source as sources
 from prefect_videodb.local_server.media.errors import BadMedia, MediaError, SourceUnreachable
+from prefect_videodb.local_server.media.hls_clock import read_clock
 from prefect_videodb.local_server.media.segment_writer import PART, SegmentWriter
 from prefect_videodb.local_server.media.tracks import choose
 
@@ -89,6 +90,7 @@ class Recorder:
         self._is_opening = False
         self._wall_end = 0.0
         self._was_endless = False
+        self._refused_over_tcp: MediaError | None = None
         self._thread = threading.Thread(target=self._work, name="recorder", daemon=True)
         self._is_started = False
         self.error: MediaError | None = None
@@ -177,22 +179,43 @@ class Recorder:
         """Connect once and record until the connection ends; raise what ended it, unless it just ended."""
         if self._source.is_local and not sources.is_regular_file(self._source):
             raise SourceUnreachable(f"{self._source.shown} is not a file")
+        runs_before, refusal = self._run, None
+        try:
+            with self._open() as container:
+                tracks = choose(container, self._media_types)
+                try:
+                    self._record_container(container, tracks)
+                finally:
+                    for track in tracks.values():
+                        track.close()
+        except (av.error.FFmpegError, OSError, ValueError) as error:
+            reason = sources.explain(error, self._source)
+            if self._source.over_udp is not None and sources.is_refusal(error, self._source):
+                refusal = reason
+        except _SilenceError as error:
+            reason = refusal = error
+        else:
+            return
+        if refusal is not None and self._run == runs_before and self._source.over_udp is not None:
+            raise self._other_transport(refusal)
+        raise reason
+
+    def _open(self) -> InputContainer:
         self._is_opening = True
         try:
-            container = self._source.open()
-        except (av.error.FFmpegError, OSError, ValueError) as error:
-            raise sources.explain(error, self._source) from None
+            return self._source.open(udp=self._refused_over_tcp is not None)
         finally:
             self._is_opening = False
-        with container:
-            tracks = choose(container, self._media_types)
-            try:
-                self._record_container(container, tracks)
-            finally:
-                for track in tracks.values():
-                    track.close()
 
-    def _record_container(self, container: InputContainer, tracks: Mapping[int, Track]) -> None:
+    def _other_transport(self, refusal: MediaError) -> MediaError:
+        """Return what to say of a refusal: after one over TCP UDP is tried the next time, and the other way round."""
+        over_tcp, self._refused_over_tcp = self._refused_over_tcp, None
+        if over_tcp is not None:
+            return SourceUnreachable(f"neither TCP nor UDP works: over TCP, {over_tcp}; over UDP, {refusal}")
+        self._refused_over_tcp = refusal
+        return SourceUnreachable(f"{refusal}; it is asked for UDP instead of TCP")
+
+    def _record_container(self, container: InputContainer, tracks: dict[int, Track]) -> None:
         is_finite = self._source.is_local or (self._source.is_paced_by_us and _has_an_end(container))
         if is_finite and self._was_endless:
             # A live playlist that came to its end: it could be played from its beginning now, and that is recorded.
@@ -204,19 +227,23 @@ class Recorder:
             on_segment=self._on_segment,
             not_before=self._wall_end,
             min_free_bytes=self._min_free_bytes,
+            source_clock=read_clock(self._source) if container.format.name == "hls" and not is_finite else None,
         )
         is_connected = False
         try:
-            for index, packet in self._packets(container, tracks):
+            for index, packet in self._packets(container, tracks, writer):
                 writer.write(index, packet)
+                if not is_finite and packet.is_keyframe and (kind := self._newcomer(container, tracks)):
+                    writer.close()
+                    raise SourceUnreachable(f"{self._source.shown} sends {kind} too by now")
                 if not is_connected and writer.is_open:
                     is_connected = True
                     self._was_endless = not is_finite
                     self._on_state(RecorderState.CONNECTED, self._describe(tracks))
             writer.close()
-        except (av.error.FFmpegError, OSError) as error:
+        except (av.error.FFmpegError, OSError):
             writer.close()
-            raise sources.explain(error, self._source) from None
+            raise
         finally:
             # After an error of its own there is nothing left that could be closed.
             writer.abandon()
@@ -224,31 +251,71 @@ class Recorder:
         if self._stopping.is_set():
             return
         if not is_connected:
-            raise BadMedia(f"{self._source.shown} holds no picture or sound to begin with")
+            raise _SilenceError(f"{self._source.shown} holds no picture or sound to begin with")
         if is_finite:
             raise _EndOfSourceError
 
-    def _packets(self, container: InputContainer, tracks: Mapping[int, Track]) -> Iterator[tuple[int, Packet[Stream]]]:
+    def _packets(
+        self, container: InputContainer, tracks: dict[int, Track], writer: SegmentWriter
+    ) -> Iterator[tuple[int, Packet[Stream]]]:
         """Yield what is to be recorded, at the pace of a live source, until the source ends or the recorder stops."""
         pace = _Pace(self._stopping) if self._source.is_paced_by_us else None
-        gathering = None if self._source.is_paced_by_us else _Gathering(self._stopping)
+        # The buffers of datagrams are small, and what does not fit is lost.
+        gathers = not self._source.is_paced_by_us and self._refused_over_tcp is None
+        gathering = _Gathering(self._stopping) if gathers else None
+        for packet in self._arriving(container, tracks, gathering):
+            index = packet.stream_index
+            # Twice where what it changed to cannot be copied.
+            while tracks[index].is_changed_by(packet):
+                yield from self._renew(packet, tracks, writer)
+            for ready in tracks[index].feed(packet):
+                if pace is not None and ready.dts is not None:
+                    pace.wait(float(ready.dts * tracks[index].time_base))
+                yield index, ready
+        for index, track in tracks.items():
+            for ready in track.flush():
+                yield index, ready
+
+    def _arriving(
+        self, container: InputContainer, tracks: Mapping[int, Track], gathering: _Gathering | None
+    ) -> Iterator[Packet[Stream]]:
+        """Yield the packets of the source until it ends or the recorder stops."""
         for packet in container.demux(*(container.streams[index] for index in tracks)):
             if gathering is not None:
                 gathering.wait()
             if self._stopping.is_set():
                 return
-            if not packet.size:
-                continue
-            index = packet.stream_index
-            for ready in tracks[index].feed(packet):
-                if pace is not None and ready.dts is not None:
-                    pace.wait(float(ready.dts * tracks[index].time_base))
-                yield index, ready
+            if packet.size:
+                yield packet
             if gathering is not None:
                 gathering.ask()
-        for index, track in tracks.items():
-            for ready in track.flush():
-                yield index, ready
+
+    def _renew(
+        self, packet: Packet[Stream], tracks: dict[int, Track], writer: SegmentWriter
+    ) -> Iterator[tuple[int, Packet[Stream]]]:
+        """Go on with a track whose source changed its format, with this packet, under the open connection."""
+        index = packet.stream_index
+        old = tracks[index]
+        for ready in old.flush():
+            yield index, ready
+        try:
+            tracks[index] = old.renewed()
+        except (av.error.FFmpegError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or type(error).__name__
+            raise BadMedia(f"the {old.kind} of {self._source.shown} cannot be encoded here: {reason}") from error
+        old.close()
+        writer.renew(index, tracks[index], packet.dts)
+
+    def _newcomer(self, container: InputContainer, tracks: Mapping[int, Track]) -> MediaType | None:
+        """Return the kind of a wanted track that came after the source was opened; PyAV shows no packet of it."""
+        for kind in self._media_types - {track.kind for track in tracks.values()}:
+            try:
+                stream = container.streams.best(kind)
+            except IndexError:
+                return kind
+            if stream is not None and not stream.disposition & stream.disposition.attached_pic:
+                return kind
+        return None
 
     def _describe(self, tracks: Mapping[int, Track]) -> str:
         """Say what is recorded, and which wanted track the source does not have."""
@@ -268,6 +335,10 @@ def _has_an_end(container: InputContainer) -> bool:
 
 class _EndOfSourceError(Exception):
     """A source that has an end of its own reached it."""
+
+
+class _SilenceError(BadMedia):
+    """A source was opened, and nothing that can be recorded came."""
 
 
 class _Gathering:

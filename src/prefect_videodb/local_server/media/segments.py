@@ -6,18 +6,26 @@ import math
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
 MediaType = Literal["audio", "video"]
+PlaylistType = Literal["VOD", "EVENT"]
+
+# No segment of a recording is longer, so that the target duration of a playlist that grows can stay the same (RFC 8216,
+# 6.2.1). It rounds to TARGET_S, and ten seconds between keyframes are common: x264 counts 250 pictures.
+LONGEST_SEGMENT_S: Final = 10.45
+TARGET_S: Final = 10
+# How far behind the moment in which it is received a source may say that its media is.
+MOST_LATENCY_S: Final = 120.0
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """One MPEG-TS file of a recording; the first picture in it is a keyframe."""
+    """One MPEG-TS file of a recording; the first picture in it is a keyframe, where one came in time."""
 
     path: Path
     wall_start: float
@@ -26,6 +34,7 @@ class Segment:
     run: int
     """Which uninterrupted piece of the stream it belongs to; a reconnect starts the next one."""
     has_video: bool
+    """Whether it holds a keyframe."""
     has_audio: bool
 
     @property
@@ -39,23 +48,48 @@ def window(segments: Sequence[Segment], start: float, end: float) -> list[Segmen
     return [segment for segment in segments if segment.wall_start < end and segment.wall_end > start]
 
 
-def playlist(segments: Sequence[Segment], uri: Callable[[Segment], str], *, ended: bool = True) -> str:
-    """Write the HLS playlist that plays these segments in this order.
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What a playlist lists at this moment."""
 
-    `uri` names each segment for whoever reads the playlist. A playlist that has not `ended` may grow: players load
-    it again and again. Each segment carries the wall clock of its first frame (`EXT-X-PROGRAM-DATE-TIME`); where the
-    run changes the player is told that time stamps start anew (`EXT-X-DISCONTINUITY`).
+    segments: Sequence[Segment]
+    type: PlaylistType | None = "VOD"
+    """None for one that loses segments at its beginning; it never changes in the life of a playlist."""
+    ended: bool = True
+    """Whether nothing will be added any more."""
+    sequence: int = 0
+    """How many segments went before the first one."""
+    discontinuities: int = 0
+    """How many discontinuities went before the first segment, or before its own tag."""
+    follows_another_run: bool = False
+    """Whether the segment that went before the first was of another run."""
+
+
+def playlist(listing: Listing | Sequence[Segment], uri: Callable[[Segment], str]) -> str:
+    """Write the HLS playlist that plays these segments in this order; segments alone are a whole that never changes.
+
+    `uri` names each segment for whoever reads the playlist. Each segment carries the wall clock of its first frame
+    (`EXT-X-PROGRAM-DATE-TIME`); where the run changes the player is told that time stamps start anew
+    (`EXT-X-DISCONTINUITY`). A playlist that grows keeps the rules of RFC 8216, 6.2.1 and 6.2.2, from one version to
+    the next.
     """
-    longest_s = max((segment.duration_s for segment in segments), default=0.0)
+    if not isinstance(listing, Listing):
+        listing = Listing(listing)
+    segments = listing.segments
+    # RFC 8216: no segment, rounded to the nearest second, may be longer than the target.
+    target_s = max(1, math.ceil(max((segment.duration_s for segment in segments), default=0.0)))
+    if listing.type != "VOD":
+        longest = max((math.floor(segment.duration_s + 0.5) for segment in segments), default=0)
+        target_s = max(TARGET_S, longest)
     lines = [
         "#EXTM3U",
         "#EXT-X-VERSION:3",
-        # RFC 8216: no segment, rounded to the nearest second, may be longer than the target.
-        f"#EXT-X-TARGETDURATION:{max(1, math.ceil(longest_s))}",
-        "#EXT-X-MEDIA-SEQUENCE:0",
-        f"#EXT-X-PLAYLIST-TYPE:{'VOD' if ended else 'EVENT'}",
+        f"#EXT-X-TARGETDURATION:{target_s}",
+        f"#EXT-X-MEDIA-SEQUENCE:{listing.sequence}",
+        *([f"#EXT-X-DISCONTINUITY-SEQUENCE:{listing.discontinuities}"] if listing.discontinuities else []),
+        *([f"#EXT-X-PLAYLIST-TYPE:{listing.type}"] if listing.type else []),
     ]
-    new_runs = [False, *(before.run != after.run for before, after in pairwise(segments))]
+    new_runs = [listing.follows_another_run, *(before.run != after.run for before, after in pairwise(segments))]
     for segment, starts_new_run in zip(segments, new_runs, strict=False):
         if starts_new_run:
             lines.append("#EXT-X-DISCONTINUITY")
@@ -64,7 +98,7 @@ def playlist(segments: Sequence[Segment], uri: Callable[[Segment], str], *, ende
             f"#EXTINF:{segment.duration_s:.6f},",
             _one_line(uri(segment)),
         ]
-    if ended:
+    if listing.ended:
         lines.append("#EXT-X-ENDLIST")
     return "\n".join(lines) + "\n"
 

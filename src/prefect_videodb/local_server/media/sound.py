@@ -9,6 +9,7 @@ import av.error
 from av.audio.stream import AudioStream
 
 from prefect_videodb.local_server.media.errors import BadMedia
+from prefect_videodb.local_server.media.files import open_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,7 +54,7 @@ def pcm(path: Path, *, start_s: float = 0.0, end_s: float | None = None) -> Iter
 def _placed(path: Path, start_s: float) -> Iterator[tuple[int, bytes]]:
     """Yield stretches of sound without holes between them; with each goes the number of its first sample."""
     try:
-        with av.open(f"file:{path}", "r") as media:
+        with open_file(path) as media:
             stream = media.streams.best("audio")
             if not isinstance(stream, AudioStream):
                 return

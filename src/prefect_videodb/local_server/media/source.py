@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import socket
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import av
 import av.error
@@ -16,11 +18,15 @@ from prefect_videodb.local_server.media.errors import BadMedia, MediaError, Sour
 if TYPE_CHECKING:
     from av.container import InputContainer
 
+_NOBODY_THERE: Final = {errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EIO}
 _NETWORK_PROTOCOLS: Final = "http,https,tcp,tls,crypto,data"
 _OPEN_S: Final = 8.0
 # FFmpeg's RTSP client tries a read twice before it gives up: four seconds are eight.
 _RTSP_READ_S: Final = 4.0
 _READ_S: Final = 8.0
+_ANSWER_S: Final = 2.0
+# What a keyframe of a large picture takes while nobody reads; the system may allow less.
+_DATAGRAM_BYTES: Final = 4 << 20
 # Nobody can say when a publisher comes. Each wait ends some time, so that one who connects and says nothing cannot
 # keep the place for ever.
 _PUBLISHER_S: Final = 300.0
@@ -40,10 +46,13 @@ class Source:
     is_local: bool = False
     listens_at: tuple[str, int] | None = None
     """Where it waits for a publisher, when the source comes to us."""
+    over_udp: dict[str, str] | None = field(default=None, repr=False)
+    """What replaces options where media can come over UDP too."""
 
-    def open(self) -> InputContainer:
+    def open(self, *, udp: bool = False) -> InputContainer:
         """Open it; blocks until the tracks are known, `open_s` at most for each of two steps."""
-        return av.open(self.address, "r", options=self.options, timeout=(self.open_s, self.read_s))
+        options = {**self.options, **(self.over_udp or {})} if udp else self.options
+        return av.open(self.address, "r", options=options, timeout=(self.open_s, self.read_s))
 
 
 def parse(url: str) -> Source:
@@ -67,7 +76,8 @@ def parse(url: str) -> Source:
     if scheme in {"rtsp", "rtsps"}:
         # A limit of PyAV's asks Python before each read, hundreds of times a second; FFmpeg's own costs nothing.
         options = {"rtsp_transport": "tcp", "timeout": str(round(_RTSP_READ_S * 1e6))}
-        return Source(shown, url, options, _OPEN_S, None, is_paced_by_us=False)
+        over_udp = {"rtsp_transport": "udp+udp_multicast", "buffer_size": str(_DATAGRAM_BYTES)}
+        return Source(shown, url, options, _OPEN_S, None, is_paced_by_us=False, over_udp=over_udp)
     if scheme in {"rtmp", "rtmps"}:
         if dict(parse_qsl(parts.query)).get("listen") == "1":
             bare = parts._replace(query="").geturl()
@@ -83,6 +93,29 @@ def parse(url: str) -> Source:
 def _file(path: str) -> Source:
     options = {"protocol_whitelist": "file,crypto,data"}
     return Source(path, f"file:{path}", options, _OPEN_S, _READ_S, is_paced_by_us=True, is_local=True)
+
+
+def is_refusal(error: Exception, source: Source) -> bool:
+    """Whether somebody answers at an RTSP address, and may serve it over another transport.
+
+    A camera may refuse TCP with any status, hang up, or accept it and send nothing.
+    """
+    others = (av.error.HTTPUnauthorizedError, av.error.HTTPForbiddenError, av.error.HTTPNotFoundError)
+    if isinstance(error, others) or getattr(error, "errno", None) in _NOBODY_THERE:
+        return False
+    return _answers(source) if isinstance(error, av.error.ExitError | TimeoutError) else True
+
+
+def _answers(source: Source) -> bool:
+    """Whether an RTSP server answers at all: one that is frozen does not serve another transport either."""
+    parts = urlsplit(source.address)
+    where = (parts.hostname or "", parts.port or 554)
+    try:
+        with socket.create_connection(where, _ANSWER_S) as connection:
+            connection.sendall(b"OPTIONS * RTSP/1.0\r\nCSeq: 1\r\n\r\n")
+            return connection.recv(64).startswith(b"RTSP/")
+    except OSError:
+        return False
 
 
 def explain(error: Exception, source: Source) -> MediaError:

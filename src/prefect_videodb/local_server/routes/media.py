@@ -3,7 +3,6 @@
 Every address holds 128 bits or more that nobody can guess; who has a link may watch, as at the service.
 """
 
-import time
 from collections.abc import Callable, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -14,7 +13,6 @@ from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, R
 from starlette.routing import Route
 
 from prefect_videodb.local_server import player
-from prefect_videodb.local_server.clips import window_of
 from prefect_videodb.local_server.errors import NotFound
 from prefect_videodb.local_server.media.segments import Segment, playlist
 from prefect_videodb.local_server.state import State
@@ -66,10 +64,7 @@ class Media:
         stream_id, file = request.path_params["stream_id"], request.path_params["file"]
 
         def text() -> str:
-            _, end = window_of(file)
-            growing = self._state.streams.is_live(stream_id) and end > time.time()
-            segments = self._state.clips.window(stream_id, file)
-            return playlist(segments, _recording_uri, ended=not growing)
+            return playlist(self._state.clips.window(stream_id, file), _recording_uri)
 
         return await _playlist(text)
 
