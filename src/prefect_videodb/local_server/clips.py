@@ -163,7 +163,8 @@ class Clips:
             NotFound: when it plays nothing.
         """
         try:
-            stream_path = urls.read(stream_link, urls.WEB).path
+            is_path = stream_link.startswith("/")  # as in answers before the host is put before it
+            stream_path = stream_link if is_path else urls.read(stream_link, urls.WEB).path
         except urls.BadUrl as bad:
             raise BadRequest(f"stream_link: {bad}") from None
         # A window of a running stream grows: what it holds now is part of what is asked for.
