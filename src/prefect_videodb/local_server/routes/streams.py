@@ -6,7 +6,6 @@ from urllib.parse import urlencode
 from pydantic import Field
 
 from prefect_videodb.local_server.calls import Answer, Call, Fields, Parameters
-from prefect_videodb.local_server.errors import BadRequest
 from prefect_videodb.local_server.library import DEFAULT_COLLECTION
 from prefect_videodb.local_server.media.segments import MediaType
 
@@ -72,8 +71,6 @@ def connect(call: Call) -> Answer:
     """`POST /rtstream`: create a stream and begin to record."""
     fields = call.fields(Connect)
     call.state.library.get(fields.collection_id)
-    if fields.enable_transcript and "audio" not in fields.media_types:
-        raise BadRequest("enable_transcript needs audio in media_types")
     stream = call.state.streams.connect(
         url=fields.url,
         name=fields.name or "Untitled stream",
@@ -82,7 +79,7 @@ def connect(call: Call) -> Answer:
         store=bool(fields.store),
         sample_rate=fields.sample_rate,
     )
-    if fields.enable_transcript:
+    if fields.enable_transcript and "audio" in fields.media_types:  # of pictures alone there is nothing to transcribe
         call.state.transcriptions.start(stream["id"], ws_connection_id=fields.ws_connection_id)
     return Answer(stream, 201)
 
