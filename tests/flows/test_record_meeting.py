@@ -80,6 +80,12 @@ def test_a_url_with_a_password_is_refused_before_there_is_a_run_that_shows_it(ac
             Run.of(deployed, source=url)
 
 
+def test_unknown_option_is_refused_before_there_is_a_run(account: Account, deployed: str) -> None:
+    assert account
+    with pytest.raises(PrefectHTTPStatusError, match="409"):
+        Run.of(deployed, source="meeting-room", options={"archve": "default"})
+
+
 def test_a_wrong_key_is_said_at_once(account: Account, deployed: str, proxy: FaultyProxy) -> None:
     account.block.api_key = SecretStr("sk-wrong")
     account.block.save("default", overwrite=True)
