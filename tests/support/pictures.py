@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import httpx
 from playwright.sync_api import Page
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,8 +32,10 @@ class Pictures:
 
     def report(self, heading: str, name: str) -> None:
         """Look at the report, which must have this heading."""
-        self._page.goto(f"{self._run_url}?tab=Artifacts")
-        self._page.locator("a[href*='/artifacts/artifact/']", has_text="meeting-recording").first.click()
+        ui, _, run_id = self._run_url.partition("/runs/flow-run/")
+        wanted = {"artifacts": {"key": {"any_": ["meeting-recording"]}, "flow_run_id": {"any_": [run_id]}}}
+        [artifact] = httpx.post(f"{ui}/api/artifacts/filter", json=wanted).raise_for_status().json()
+        self._page.goto(f"{ui}/artifacts/artifact/{artifact['id']}")
         self._page.locator("h1", has_text=heading).wait_for()
         self._keep(name)
 

@@ -130,7 +130,7 @@ def test_a_stopped_index_says_nothing_more_until_it_is_started(api: Any, stream_
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
-        ({"extraction_type": "shot"}, "extraction_type must be time"),
+        ({"extraction_type": "scene"}, "extraction_type must be time"),
         (visuals(0), "time: Input should be greater than 0"),
         (visuals(-1), "time"),
         (visuals(5, 0), "frame_count: Input should be greater than or equal to 1"),
