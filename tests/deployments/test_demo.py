@@ -95,7 +95,7 @@ def test_the_demo_records_and_leaves_nothing_outside_its_checkout(checkout: Path
     assert demo.returncode == 0, shown
     assert shows(r"^ +\d:\d\d +0\.\d\d +\w+"), "the table of hits"
     assert shows(r"the run in Prefect's UI: +http://127\.0\.0\.1:\d+/runs/flow-run/[0-9a-f-]{36}")
-    assert len(re.findall(r"http://127\.0\.0\.1:\d+/watch\?v=", shown)) == 2
+    assert len(re.findall(r"http://127\.0\.0\.1:\d+/watch\?v=", shown)) == 3  # live, the recording, the clip
     assert "local-demo-key" not in shown
     assert _mentioning(checkout) == []
     assert list(home.iterdir()) == []
