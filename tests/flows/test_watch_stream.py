@@ -390,7 +390,7 @@ def test_a_service_that_is_away_for_a_while_ends_no_watch(
     proxy.rules = [Rule("GET", "/rtstream/", 503, times=1000)]
     look_now(run)
     look_now(run)
-    assert report(run).count("| service cannot be asked |") == 1
+    assert report(run).count(": the service cannot be asked") == 1
     assert "- The service cannot be asked" in report(run)
     proxy.rules = []
     look_now(run)
