@@ -144,7 +144,7 @@ def test_the_clip_of_an_alert_is_archived_once(archive: RecordingArchive, accoun
     assert again.archived is not None
     assert again.archived.was_there
     assert swift.read(archive.bucket, first.archived.key)[4:8] == b"ftyp"
-    assert first.archived.key in markdown(first, [])
+    assert first.archived.key[-32:] in markdown(first, [])  # a longer word than the page is wide is cut in its middle
     gone = flow(alert, credentials=account.block, options=options.model_copy(update={"archive": "none-such"}))
     assert "none-such" in gone.missing[0]
 
