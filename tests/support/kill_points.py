@@ -12,6 +12,8 @@ _ID = re.compile(r"(?<=/)(?=[^/]*\d)[0-9a-z]+(?:-[0-9a-zA-Z]+){3,}(?=[/ ]|$)|(?<
 _ANY = "{id}"
 # They ask, though they are sent as POST.
 _ASKING = re.compile(r"/(?:filter|search|count|paginate|read)$")
+# Sent only where a job takes longer than its first answer, which another run of the same need not meet.
+_POLLING = re.compile(r"^/async-response/")
 # What tells about a run and is nothing that a run goes on from.
 _TELLING = re.compile(r"^/api/(?:logs|events|csrf-token|admin|health|version)\b")
 
@@ -49,7 +51,7 @@ def points(seen: Sequence[str]) -> list[Point]:
     found: list[Point] = []
     for request in seen:
         method, path = kind(request)
-        if _TELLING.match(path):
+        if _TELLING.match(path) or _POLLING.match(path):
             continue
         nth = counted.get((method, path), 0)
         counted[method, path] = nth + 1
