@@ -1,7 +1,7 @@
 """What the vendor's programs send and read in more than one way is understood in each."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -12,8 +12,10 @@ WaitUntil = Callable[..., Any]
 
 
 @pytest.fixture
-def stream_id(api: Any, server: LocalServer) -> str:
-    return str(api.connect(server.sample_url))
+def stream_id(api: Any, server: LocalServer) -> Iterator[str]:
+    connected = str(api.connect(server.sample_url))
+    yield connected
+    api.stop(connected)
 
 
 @pytest.mark.parametrize("body", [{"extraction_type": "time_based"}, {}, {"extraction_type": None}])
@@ -42,14 +44,15 @@ def test_prompt_of_a_scene_index_is_changed(api: Any, stream_id: str) -> None:
     assert api.refusal("PATCH", f"/rtstream/{stream_id}/index/scene/none", json={"prompt": "x"})[0] == 404
 
 
-def test_empty_callback_url_is_none(api: Any, stream_id: str) -> None:
+def test_empty_callback_url_is_none(api: Any, stream_id: str, wait_until: WaitUntil) -> None:
     index_id = api.data("POST", f"/rtstream/{stream_id}/index/scene", json={})["rtstream_index_id"]
     event_id = api.data("POST", "/rtstream/event", json={"event_prompt": "white", "label": "white"})["event_id"]
     path = f"/rtstream/{stream_id}/index/{index_id}/alert"
     api.data("POST", path, json={"event_id": event_id, "callback_url": ""})
     assert [alert["callback_url"] for alert in api.data("GET", path)["alerts"]] == [""]
     meeting = {"meeting_url": "https://meet.example/abc", "callback_url": "", "callback_data": {}}
-    assert api.data("POST", "/collection/default/meeting/record", json=meeting)["meeting_id"]
+    meeting_id = api.data("POST", "/collection/default/meeting/record", json=meeting)["meeting_id"]
+    wait_until(lambda: api.data("GET", f"/collection/default/meeting/{meeting_id}")["status"] == "done")
 
 
 def test_hit_within_one_second_is_played(api: Any, stream_id: str, wait_until: WaitUntil) -> None:
