@@ -118,6 +118,18 @@ def test_an_alert_of_the_websocket_is_the_same_one(frame: dict[str, Any]) -> Non
     assert identity(of_frame(read_as), "door") == identity(read(RECORDED), "door")
 
 
+@pytest.mark.parametrize("place", ["data", "top level"])
+def test_exported_video_id_is_the_video_of_the_stage(place: str) -> None:
+    stage = {"event": "capture_session.exported", "capture_session_id": "cap-1", "status": "exported", "version": "2"}
+    video = {"exported_video_id": "m-1", "stream_url": "https://x/1.m3u8"}
+    told = decode(json.dumps(stage | ({"data": video} if place == "data" else video)).encode())
+    assert isinstance(told, LifecycleEvent)
+    assert told.video_id == "m-1"
+    named = decode(json.dumps(stage | {"video_id": "m-2", "data": video}).encode())
+    assert isinstance(named, LifecycleEvent)
+    assert named.video_id == "m-2"
+
+
 def test_stages_are_read_and_told_apart() -> None:
     session = {"version": 1, "event": "capture_session.active", "capture_session_id": "cap-1", "status": "active"}
     told = decode(json.dumps(session).encode())

@@ -186,7 +186,9 @@ def _told(value: Any) -> Alert | LifecycleEvent:
 def _read(told: dict[str, Any]) -> Alert | LifecycleEvent:
     event = told.get("event")
     if (isinstance(event, str) and event.startswith(_SESSION)) or "capture_session_id" in told:
-        return LifecycleEvent.model_validate(told)
+        # The stage `exported` names its video in `data`, as it names the session's other parts.
+        exported = _flat(told).get("exported_video_id")
+        return LifecycleEvent.model_validate(({"video_id": exported} if exported else {}) | told)
     flat = _flat(told)
     if len(_OF_ALERTS & flat.keys()) >= _LEAST:
         return Alert.model_validate({key: value for key, value in flat.items() if key not in _OURS})
