@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import httpx
 import pytest
 
 from prefect_videodb.local_server import LocalServer
-from prefect_videodb.local_server.errors import FolderInUse, PortInUse
+from prefect_videodb.local_server.errors import FolderInUse, PortInUse, ServerError
 from tests.support.processes import free_port, stopped
 
 LONG_ENOUGH_S = 120
@@ -109,6 +110,40 @@ def test_a_taken_port_is_an_error_that_says_so(data: Path) -> None:
         with pytest.raises(PortInUse, match=f"port {port} is taken"), LocalServer(data / "other", port=port):
             pass
         assert httpx.get(first.base_url).is_success
+
+
+def test_sample_port_follows_the_port(data: Path, key: str) -> None:
+    """A saved block of the sample stays valid: its URL is the same at each start, after `--port` by default."""
+    port = _two_free_ports()
+    with run_server(data, "--key", key, "--port", str(port)) as first:
+        assert f"Sample meeting: rtsp://127.0.0.1:{port + 1}/meeting" in first.output
+    with run_server(data, "--key", key, "--sample-port", str(port)) as second:  # with --port 0
+        assert f"Sample meeting: rtsp://127.0.0.1:{port}/meeting" in second.output
+    with LocalServer(data, sample_port=port) as third:
+        assert third.sample_url == f"rtsp://127.0.0.1:{port}/meeting"
+
+
+def test_sample_port_in_use(data: Path) -> None:
+    with LocalServer(data) as first:
+        port = first.sample_url.rpartition(":")[2].partition("/")[0]
+        other = [*command(data / "other"), "--sample-port", port]
+        ended = subprocess.run(other, capture_output=True, text=True, timeout=LONG_ENOUGH_S, check=False)
+        assert ended.returncode == 1
+        assert ended.stderr.startswith(f"error: port {port} is taken by another program")
+        assert "--sample-port" in ended.stderr
+        with pytest.raises(ServerError, match="70000 is no port"), LocalServer(data / "other", sample_port=70_000):
+            pass
+
+
+def _two_free_ports() -> int:
+    """Return a free port whose follower is free, too."""
+    while True:
+        port = free_port()
+        try:
+            socket.create_server(("127.0.0.1", port + 1)).close()
+        except (OSError, OverflowError):
+            continue
+        return port
 
 
 def test_a_folder_can_be_taken_over_when_its_server_was_killed(running: Run, key: str) -> None:

@@ -3,8 +3,8 @@
 import errno
 import socket
 import threading
-from collections.abc import Collection
-from contextlib import ExitStack
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Self
 
@@ -20,7 +20,7 @@ from prefect_videodb.local_server.speech import SpeechEngine
 from prefect_videodb.local_server.state import State
 
 # How long answers under way may take when the server is closed.
-CLOSING_S = 5
+CLOSING_S = 2
 
 
 class LocalServer:
@@ -29,11 +29,12 @@ class LocalServer:
     Streams that are connected when it ends go on being recorded when the next server takes over the folder.
     `port` 0 takes a free one. On a host that others can reach, `api_key` has to be one of your own. Requests are
     answered whose `Host` header names `host`, this machine, or one of `allow_hosts`. With `sample`, a meeting that
-    never ends is served at `sample_url`, to have something to record. `speech` replaces the built-in recognizer.
+    never ends is served at `sample_url`, to have something to record: at `sample_port`, or with 0 at a free one, so that
+    its URL is another one at each start. `speech` replaces the built-in recognizer.
 
     Raises:
         FolderInUse: when another server works in the folder.
-        PortInUse: when another program listens on the port.
+        PortInUse: when another program listens on the port, or on that of the sample.
         ServerError: when the folder or the address cannot be used, or others could use the default key.
     """
 
@@ -46,6 +47,7 @@ class LocalServer:
         host: str = "127.0.0.1",
         allow_hosts: Collection[str] = (),
         sample: bool = True,
+        sample_port: int = 0,
         speech: SpeechEngine | None = None,
     ) -> None:
         if not api_key.isascii() or not api_key.isprintable() or not api_key.strip():
@@ -60,6 +62,7 @@ class LocalServer:
         self._data = data
         self._address = (host, port)
         self._sample = sample
+        self._sample_port = sample_port
         self._speech = speech
         self._base_url = ""
         self._sample_url: str | None = None
@@ -86,7 +89,7 @@ class LocalServer:
             # The address first: a port that is taken should not restart recordings for a moment.
             listener = stack.enter_context(_listen(*self._address))
             if self._sample:
-                self._sample_url = stack.enter_context(LoopingRTSPServer(sample_meeting())).url
+                self._sample_url = stack.enter_context(_sample_server(self._sample_port)).url
             state = stack.enter_context(State(self._data, speech=self._speech, sample_url=self._sample_url))
             http = _HTTP(uvicorn.Config(
                 create_app(state, self.api_key, self._hosts),
@@ -124,15 +127,27 @@ class _HTTP:
         self._thread.join()
 
 
+def _sample_server(port: int) -> LoopingRTSPServer:
+    with _explained("127.0.0.1", port, "another one for the sample meeting (--sample-port, sample_port=)"):
+        return LoopingRTSPServer(sample_meeting(), port=port)
+
+
 def _listen(host: str, port: int) -> socket.socket:
-    try:
+    with _explained(host, port, "another one"):
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         return socket.create_server(address[:2], family=family, backlog=128)
+
+
+@contextmanager
+def _explained(host: str, port: int, other: str) -> Iterator[None]:
+    """Raise what cannot be listened on as an error that says what to choose."""
+    try:
+        yield
     except socket.gaierror:
         raise ServerError(f"{host} is no address of this machine") from None
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            raise PortInUse(f"port {port} is taken by another program: choose another one, or 0 for any") from None
-        raise ServerError(f"cannot listen on {host} port {port}: {error.strerror}") from None
+            raise PortInUse(f"port {port} is taken by another program: choose {other}, or 0 for any") from None
+        raise ServerError(f"cannot listen on {host} port {port}: {error.strerror or error}") from None
     except OverflowError:
         raise ServerError(f"{port} is no port: choose one from 0 to 65535") from None

@@ -91,8 +91,9 @@ class State:
             stack.callback(self.store.close)
             stack.callback(self.deliveries.close)
             stack.callback(self.jobs.close)
-            stack.callback(self.streams.close)
             stack.callback(self._analyst.close)
+            # First: what else is closed may hang, and a segment that is not closed is lost.
+            stack.callback(self.streams.close)
             self.videos.resume()
             self.clips.resume()
             self.streams.resume()

@@ -36,6 +36,8 @@ logger = logging.getLogger(__name__)
 DEFAULT_SAMPLE_RATE = 30
 # A source that sends nothing notices the stop when its read times out. The SDK waits 30 s for an answer.
 STOP_S = 25.0
+# The whole server has ten seconds to end.
+CLOSING_S = 4.0
 # What stays playable of a stream that is connected without being stored.
 LIVE_WINDOW_S = 600.0
 # What no playlist lists any more can be had as long as the longest playlist it stood in (RFC 8216, 6.2.2).
@@ -99,8 +101,9 @@ class Streams:
     def close(self) -> None:
         """Stop recording. The streams stay `connected`: the next server on this folder goes on."""
         self._closing.set()
-        with ThreadPoolExecutor(max(1, len(self._live))) as pool:
-            for stopping in [pool.submit(recorder.stop) for recorder in self._live.values()]:
+        live = list(self._live.values())
+        with ThreadPoolExecutor(max(1, len(live))) as pool:
+            for stopping in [pool.submit(recorder.stop, CLOSING_S) for recorder in live]:
                 try:
                     stopping.result()
                 except TimeoutError as error:
@@ -363,6 +366,8 @@ class Streams:
 
     def _record(self, stream_id: str, recording_id: int) -> None:
         """Start the recorder of an open recording, in a run of its own."""
+        if self._closing.is_set():
+            return  # the next server goes on
         stream = self._row(stream_id)
         # Runs count through all recordings of a stream, so that a window over two of them shows its seam.
         last = self._store.one(
