@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import anyio
 import anyio.to_thread
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
@@ -12,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from prefect_videodb.local_server.calls import Answer, Call
 from prefect_videodb.local_server.errors import (
@@ -23,6 +24,7 @@ from prefect_videodb.local_server.errors import (
     Unauthorized,
     Unsupported,
 )
+from prefect_videodb.local_server.faults import Faults, RequestFault
 from prefect_videodb.local_server.hosts import HostCheck
 from prefect_videodb.local_server.jobs import log_defect, media_status
 from prefect_videodb.local_server.links import absolute
@@ -30,6 +32,7 @@ from prefect_videodb.local_server.media.errors import MediaError
 from prefect_videodb.local_server.routes import (
     account,
     captures,
+    faults,
     jobs,
     live,
     scenes,
@@ -78,7 +81,7 @@ def create_app(state: State, api_key: str, hosts: HostCheck) -> ASGIApp:
     )
     # The router would answer /rtstream/ with a redirect to /rtstream.
     app.router.redirect_slashes = False
-    return _Outermost(app, hosts)
+    return _Outermost(app, hosts, state.faults)
 
 
 def envelope(answer: Answer, base_url: str) -> dict[str, Any]:
@@ -95,7 +98,8 @@ def _routes(state: State, api_key: str) -> list[BaseRoute]:
     refusals = {place: _refusal(reason) for place, reason in UNSUPPORTED.items()}
     # The first match is served: /rtstream/event must come before /rtstream/{id}.
     places = sorted(
-        {**refusals, **OPERATIONS}.items(), key=lambda item: [part[:1] == "{" for part in item[0][1].split("/")]
+        {**refusals, **OPERATIONS, **faults.OPERATIONS}.items(),
+        key=lambda item: [part[:1] == "{" for part in item[0][1].split("/")],
     )
     return [Route(path, _endpoint(operation, state, api_key), methods=[method]) for (method, path), operation in places]
 
@@ -171,12 +175,35 @@ async def _failed(_request: Request, error: Exception) -> Response:
     return _error(500, f"Internal error ({type(error).__name__})")
 
 
-class _Outermost:
-    """What stands before the router: the host, two spellings of a path, the log of what should not have happened."""
+class _Cut(Exception):
+    """An answer ends in its middle."""
 
-    def __init__(self, app: ASGIApp, hosts: HostCheck) -> None:
+
+async def _answer_with(fault: RequestFault, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer a request as a fault asks for."""
+    if fault.status is not None:
+        again = {} if fault.retry_after_s is None else {"retry-after": str(fault.retry_after_s)}
+        app = _error(fault.status, fault.message, again)
+
+    async def send_faulty(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            await anyio.sleep(fault.delay_s)
+        elif fault.cut:
+            body = message.get("body", b"")
+            await send({**message, "body": body[: len(body) // 2], "more_body": True})
+            raise _Cut
+        await send(message)
+
+    await app(scope, receive, send_faulty)
+
+
+class _Outermost:
+    """What stands before the router: the host, two spellings of a path, faults, the log of what should not happen."""
+
+    def __init__(self, app: ASGIApp, hosts: HostCheck, faults: Faults) -> None:
         self._app = app
         self._hosts = hosts
+        self._faults = faults
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         # `/video/` is `/video`: the service's documentation writes the one, its SDK the other.
@@ -186,7 +213,15 @@ class _Outermost:
             if scope["type"] in {"http", "websocket"} and (refusal := self._refusal(scope)) is not None:
                 await refusal(scope, receive, send)
                 return
-            await self._app(scope, receive, send)
+            fault = None
+            if scope["type"] == "http" and scope["path"] != faults.PATH:
+                fault = self._faults.of_request(scope["method"], scope["path"])
+            if fault is None:
+                await self._app(scope, receive, send)
+            else:
+                await _answer_with(fault, self._app, scope, receive, send)
+        except _Cut:
+            logger.info("the answer to a request was cut, as a fault asked for")
         except ClientDisconnect:
             logger.debug("the caller hung up")
         except Exception as error:  # noqa: BLE001 - it was answered with a 500; the web server would log its message

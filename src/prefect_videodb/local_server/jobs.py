@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from prefect_videodb.local_server.deliveries import Deliveries
 from prefect_videodb.local_server.errors import ApiError, Interrupted, NotFound
+from prefect_videodb.local_server.faults import Faults, JobFault
 from prefect_videodb.local_server.ids import job_id
 from prefect_videodb.local_server.links import absolute
 from prefect_videodb.local_server.media.errors import DiskFull, MediaError
@@ -51,9 +52,10 @@ class Job:
 class JobRun:
     """One attempt at a job, as its handler sees it."""
 
-    def __init__(self, store: Store, job_id: str, closing: threading.Event) -> None:
+    def __init__(self, store: Store, job_id: str, closing: threading.Event, failure: str | None = None) -> None:
         self._store = store
         self._job_id = job_id
+        self._failure = failure
         self._percentage = 0
         self.closing = closing
 
@@ -62,9 +64,12 @@ class JobRun:
 
         Raises:
             Interrupted: when the server is closing.
+            ApiError: when it is to fail.
         """
         if self.closing.is_set():
             raise Interrupted
+        if self._failure is not None:
+            raise _FailedJob(500, self._failure)
         percentage = max(0, min(99, int(fraction * 100)))
         if percentage > self._percentage:
             self._percentage = percentage
@@ -89,9 +94,13 @@ class Jobs:
     Lanes keep an export from waiting behind an hour of speech, or behind a meeting that is recorded.
     """
 
-    def __init__(self, store: Store, deliveries: Deliveries) -> None:
+    def __init__(self, store: Store, deliveries: Deliveries, faults: Faults) -> None:
         self._store = store
         self._deliveries = deliveries
+        self._faults = faults
+        self._held: dict[str, tuple[str, threading.Timer | None]] = {}
+        """Jobs that a fault keeps from running: the kind of each, and what will let it fail."""
+        self._holding = threading.Lock()
         self._handlers: dict[str, tuple[Handler, Lane]] = {}
         self._closing = threading.Event()
         self._finished = threading.Condition()
@@ -118,9 +127,15 @@ class Jobs:
         for row in self._store.all(done):
             self._tell(row["job_id"])
 
+    @property
+    def kinds(self) -> frozenset[str]:
+        """The kinds of jobs that there are."""
+        return frozenset(self._handlers)
+
     def close(self) -> None:
         """Interrupt what runs, and wait for it. What is not done stays in the database."""
         self._closing.set()
+        self._let_go()
         for pool in self._lanes.values():
             pool.shutdown(wait=True, cancel_futures=True)
 
@@ -140,8 +155,16 @@ class Jobs:
             if running:
                 return str(running["id"])
             return self.submit(kind, subject, arguments)  # it ended between the two statements
-        self._enqueue(new_id, kind)
+        if fault := self._faults.of_job(kind):
+            self._hold(new_id, kind, fault)
+        else:
+            self._enqueue(new_id, kind)
         return new_id
+
+    def release(self) -> None:
+        """Run the jobs that a fault held."""
+        for held_id, kind in self._let_go().items():
+            self._enqueue(held_id, kind)
 
     def is_running(self, kind: str, subject: str) -> bool:
         """Say whether there is work of a kind for a subject that is not done."""
@@ -182,11 +205,37 @@ class Jobs:
         if self.get(job_id).status != "processing":
             self._tell(job_id)
 
-    def _enqueue(self, job_id: str, kind: str) -> None:
+    def _enqueue(self, job_id: str, kind: str, failure: str | None = None) -> None:
         handler, lane = self._handlers[kind]
-        self._lanes[lane].submit(self._run, job_id, handler).add_done_callback(_report)
+        self._lanes[lane].submit(self._run, job_id, handler, failure).add_done_callback(_report)
 
-    def _run(self, job_id: str, handler: Handler) -> None:
+    def _hold(self, job_id: str, kind: str, fault: JobFault) -> None:
+        """Keep a job from running, in no lane, so that others run."""
+        timer = None
+        if fault.outcome == "fails":
+            timer = threading.Timer(fault.after_s, self._fail, (job_id, kind, fault.message))
+            timer.daemon = True
+        with self._holding:
+            self._held[job_id] = kind, timer
+        if timer:
+            timer.start()
+
+    def _let_go(self) -> dict[str, str]:
+        """Return the jobs that are held, with their kinds, and hold none of them any more."""
+        with self._holding:
+            held, self._held = self._held, {}
+        for _, timer in held.values():
+            if timer:
+                timer.cancel()
+        return {job_id: kind for job_id, (kind, _) in held.items()}
+
+    def _fail(self, job_id: str, kind: str, message: str) -> None:
+        with self._holding:
+            if self._held.pop(job_id, None) is None:
+                return  # it was let go
+        self._enqueue(job_id, kind, message)
+
+    def _run(self, job_id: str, handler: Handler, failure: str | None) -> None:
         row = self._store.one("SELECT arguments, attempts FROM jobs WHERE id = ? AND status = 'processing'", job_id)
         if row is None or self._closing.is_set():
             return
@@ -194,7 +243,10 @@ class Jobs:
             if row["attempts"] >= MAX_ATTEMPTS:
                 raise _FailedJob(500, f"The work was interrupted {MAX_ATTEMPTS} times; it is not tried again")  # noqa: TRY301 - ends like any failure
             self._store.execute("UPDATE jobs SET attempts = attempts + 1 WHERE id = ?", job_id)
-            result = handler(JobRun(self._store, job_id, self._closing), json.loads(row["arguments"]))
+            job = JobRun(self._store, job_id, self._closing, failure)
+            result = handler(job, json.loads(row["arguments"]))
+            if failure is not None:  # the work was so short that it told no progress
+                raise _FailedJob(500, failure)  # noqa: TRY301 - ends like any failure
         except Interrupted:
             # An orderly stop is no sign that the job is dangerous.
             self._store.execute("UPDATE jobs SET attempts = attempts - 1 WHERE id = ?", job_id)

@@ -8,6 +8,7 @@ from typing import Any, Self
 from prefect_videodb.local_server.captures import Captures
 from prefect_videodb.local_server.clips import Clips
 from prefect_videodb.local_server.deliveries import Deliveries
+from prefect_videodb.local_server.faults import Faults
 from prefect_videodb.local_server.jobs import Jobs
 from prefect_videodb.local_server.library import Library
 from prefect_videodb.local_server.live.alerts import Alerts
@@ -42,7 +43,8 @@ class State:
         secret = self.store.setting("secret", os.urandom(32))
         self.library = Library(self.store)
         self.deliveries = Deliveries(self.store)
-        self.jobs = Jobs(self.store, self.deliveries)
+        self.faults = Faults()
+        self.jobs = Jobs(self.store, self.deliveries, self.faults)
         self.streams = Streams(self.store)
         self.pages = Pages(self.store, secret)
         self.videos = Videos(self.store, jobs=self.jobs, streams=self.streams, pages=self.pages, secret=secret)

@@ -143,6 +143,7 @@ class Transcripts:
         """Transcribe once, whatever `force` says: the same engine hears the same words again."""
         video = self._videos.get(arguments["video_id"])
         try:
+            run.progress(0.0)
             if not self.exists(video):
                 self._transcribe(video, run)
             if not self.sentences(video):
