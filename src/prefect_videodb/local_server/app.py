@@ -16,6 +16,7 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from prefect_videodb.local_server.calls import Answer, Call
+from prefect_videodb.local_server.dashboard import Dashboard
 from prefect_videodb.local_server.errors import (
     ApiError,
     BadRequest,
@@ -70,7 +71,7 @@ def create_app(state: State, api_key: str, hosts: HostCheck) -> ASGIApp:
             *Media(state).routes(),
             *_routes(state, api_key),
             WebSocketRoute("/websocket/{ticket}", state.hub.serve),
-            Route("/", _about, methods=["GET"]),
+            *Dashboard(state, api_key, hosts).routes(),
         ],
         exception_handlers={
             ApiError: _refused,
@@ -142,10 +143,6 @@ async def _content(request: Request) -> bytes:
 
 def _base_url(request: Request) -> str:
     return f"http://{request.headers.get('host', '')}"
-
-
-async def _about(_request: Request) -> Response:
-    return JSONResponse({"success": True, "data": {"service": "prefect-videodb local server"}})
 
 
 def _error(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:

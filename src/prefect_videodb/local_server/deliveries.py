@@ -3,14 +3,18 @@
 import heapq
 import json
 import logging
+import sqlite3
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import httpx
 
+from prefect_videodb.local_server import urls
 from prefect_videodb.local_server.store import Store
 
 logger = logging.getLogger(__name__)
@@ -20,6 +24,21 @@ DELAYS_S = (0.0, 0.5, 2.0, 10.0, 60.0, 300.0)
 ACCEPTED_WITHIN_S = 10.0
 # A receiver that hangs holds one of them; so many must hang before others wait.
 SENDERS = 8
+# How many of the latest are shown to people.
+SHOWN = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a delivery so far. Holds no secret: of the address only the host."""
+
+    subject: str
+    host: str
+    answer: str
+    tries: int
+    state: Literal["accepted", "tried again", "given up"]
+    at: float
+    """Unix seconds of the last try."""
 
 
 class Deliveries:
@@ -32,6 +51,7 @@ class Deliveries:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._closing = threading.Event()
+        self._outcomes: OrderedDict[int, Outcome] = OrderedDict()
         self._look = threading.Condition()
         self._added = False
         self._last_seen = 0
@@ -85,12 +105,14 @@ class Deliveries:
         row = self._store.one("SELECT * FROM deliveries WHERE id = ?", number)
         if row is None or self._closing.is_set():
             return
-        if self._accepted(row["url"], row["body"]):
-            self._store.execute("DELETE FROM deliveries WHERE id = ?", number)
-            return
+        answer, is_accepted = self._post(row["url"], row["body"])
         attempts = row["attempts"] + 1
-        if attempts < len(DELAYS_S):
+        if is_accepted:
+            self._store.execute("DELETE FROM deliveries WHERE id = ?", number)
+            self._note(row, answer, attempts, "accepted")
+        elif attempts < len(DELAYS_S):
             self._store.execute("UPDATE deliveries SET attempts = ? WHERE id = ?", attempts, number)
+            self._note(row, answer, attempts, "tried again")
             with self._look:
                 heapq.heappush(self._due, (time.monotonic() + DELAYS_S[attempts], number))
                 self._added = True
@@ -98,13 +120,31 @@ class Deliveries:
         else:
             logger.warning("%s was not accepted in %d tries; it is not sent again", row["subject"], attempts)
             self._store.execute("DELETE FROM deliveries WHERE id = ?", number)
+            self._note(row, answer, attempts, "given up")
 
-    def _accepted(self, url: str, body: str) -> bool:
+    def outcomes(self) -> list[Outcome]:
+        """Return what came of the latest deliveries since the server was started, the latest first."""
+        with self._look:
+            return list(reversed(self._outcomes.values()))
+
+    def _note(
+        self, row: sqlite3.Row, answer: str, tries: int, state: Literal["accepted", "tried again", "given up"]
+    ) -> None:
+        outcome = Outcome(row["subject"], urls.shown(row["url"]), answer, tries, state, time.time())
+        with self._look:
+            self._outcomes[row["id"]] = outcome
+            self._outcomes.move_to_end(row["id"])
+            while len(self._outcomes) > SHOWN:
+                self._outcomes.popitem(last=False)
+
+    def _post(self, url: str, body: str) -> tuple[str, bool]:
+        """Return what was answered, and whether that accepts it."""
         headers = {"content-type": "application/json"}
         try:
-            return self._http.post(url, content=body.encode(), headers=headers).is_success
-        except (httpx.HTTPError, httpx.InvalidURL):
-            return False
+            response = self._http.post(url, content=body.encode(), headers=headers)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            return type(error).__name__, False
+        return str(response.status_code), response.is_success
 
 
 def _report(future: Future[None]) -> None:

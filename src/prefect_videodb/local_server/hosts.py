@@ -33,11 +33,17 @@ class HostCheck:
     """
 
     def __init__(self, bound: str, allowed: Collection[str] = ()) -> None:
+        self._is_loopback = is_loopback(bound)
         self._names = {*_LOOPBACK_NAMES, *map(_plain, [bound, *allowed])}
 
     def is_host(self, header: str) -> bool:
         """Whether the header is a host at all."""
         return _HOST.fullmatch(header) is not None
+
+    def is_local(self, header: str) -> bool:
+        """Whether only this machine can have sent a request with this `Host` header."""
+        match = _HOST.fullmatch(header)
+        return self._is_loopback and match is not None and _plain(match["name"]) in _LOOPBACK_NAMES
 
     def admits(self, header: str, local_address: str | None) -> bool:
         """Whether a request with this header is for this server.

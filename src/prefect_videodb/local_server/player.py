@@ -2,7 +2,7 @@
 
 from html import escape
 
-ASSETS = frozenset({"hls.light.min.js", "player.js", "player.css"})
+ASSETS = frozenset({"hls.light.min.js", "player.js", "player.css", "dashboard.css"})
 
 
 def page(title: str, description: str, stream_path: str, *, embedded: bool) -> str:

@@ -39,6 +39,7 @@ class State:
 
     def __init__(self, folder: Path, *, speech: SpeechEngine | None = None, sample_url: str | None = None) -> None:
         self.store = Store(folder)
+        self.sample_url = sample_url
         # In the folder, so that links given out before a restart work after it.
         secret = self.store.setting("secret", os.urandom(32))
         self.library = Library(self.store)

@@ -44,6 +44,9 @@ LIVE_WINDOW_S = 600.0
 KEPT_S = 2 * LIVE_WINDOW_S + LONGEST_SEGMENT_S
 # A window whose source is away ends so long after its end: what was under way is stored by then.
 WINDOW_GRACE_S = MOST_LATENCY_S + 30.0
+DAY_S = 24 * 3600
+# How many live streams people are shown.
+MAX_LIVE_SHOWN = 60
 ORDERS = {"created_at", "name", "status"}
 
 
@@ -56,6 +59,23 @@ class Recording:
     stream_name: str
     collection_id: str
     has_video: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LiveStream:
+    """A stream that is recorded now, as people see it."""
+
+    id: str
+    name: str
+    status_message: str
+    started_at: float
+    recorded_s: float
+
+    @property
+    def window_path(self) -> str:
+        """The path of a playlist of what is recorded, which grows; another one every day."""
+        days = int((time.time() - self.started_at) // DAY_S)
+        return manifest_path(self.id, self.started_at + days * DAY_S, self.started_at + (days + 1) * DAY_S)
 
 
 @dataclass(slots=True)
@@ -253,6 +273,34 @@ class Streams:
         if not self.segments_between(stream_id, first, last):
             raise NotFound("Nothing was recorded between start and end")
         return manifest_path(stream_id, start, end), stream["name"]
+
+    def live(self) -> list[LiveStream]:
+        """Return what is connected now, the newest first."""
+        rows = self._store.all(
+            "SELECT streams.*, recordings.id AS recording_id, started_at, "
+            "(SELECT sum(duration_s) FROM segments WHERE recording_id = recordings.id) AS recorded_s FROM streams "
+            "JOIN recordings ON stream_id = streams.id AND ended_at IS NULL ORDER BY streams.created_at DESC LIMIT ?",
+            MAX_LIVE_SHOWN,
+        )
+        return [
+            LiveStream(row["id"], row["name"], row["status_message"], row["started_at"], row["recorded_s"] or 0.0)
+            for row in rows
+        ]
+
+    def latest_picture(self, stream_id: str) -> Path:
+        """Return the latest segment of a stream that holds pictures.
+
+        Raises:
+            NotFound: when there is none.
+        """
+        row = self._store.one(
+            "SELECT path FROM segments JOIN recordings ON recordings.id = recording_id "
+            "WHERE stream_id = ? AND has_video ORDER BY segments.id DESC LIMIT 1",
+            stream_id,
+        )
+        if row is None:
+            raise NotFound("No picture was recorded")
+        return self._store.path(row["path"])
 
     # --- media --------------------------------------------------------------------------------------------------------
 
