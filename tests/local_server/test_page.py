@@ -3,7 +3,7 @@
 import base64
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Page
 
 from prefect_videodb.local_server import DEFAULT_KEY, LocalServer
-from tests.local_server.conftest import KEY, Api, Meeting, wait_until
+from tests.local_server.conftest import KEY, Api, wait_until
 from tests.support.browser import open_page
 from tests.support.processes import free_port
 from tests.support.receiver import Receiver
@@ -37,10 +37,12 @@ def test_content_negotiation_for_programs(stranger: httpx.Client, accept: str | 
     assert answer.headers["vary"] == "accept"
 
 
-def test_page_for_people(server: LocalServer, stranger: httpx.Client, api: Api, meeting: Meeting) -> None:
+@pytest.mark.usefixtures("meeting")
+def test_page_for_people(server: LocalServer, stranger: httpx.Client, api: Api) -> None:
     live = api.connect(server.sample_url, name=f"Live {NASTY}")
+    sound = api.connect(server.sample_url, name="Sound", media_types=["audio"])
     since = time.time() - 60
-    wait_until(lambda: api.recorded_s(live, since) > 0)
+    wait_until(lambda: all(api.recorded_s(stream, since) > 0 for stream in (live, sound)))
     answer = stranger.get("/", headers=HTML)
     assert answer.headers["content-type"].startswith("text/html")
     assert "script-src" not in answer.headers["content-security-policy"]
@@ -52,12 +54,15 @@ def test_page_for_people(server: LocalServer, stranger: httpx.Client, api: Api, 
     assert KEY not in text
     assert "<script" not in text
     assert "<img src=x" not in text
+    assert f"/pictures/{live}.jpg" in text
+    assert f"/pictures/{sound}.jpg" not in text
     picture = stranger.get(f"/pictures/{live}.jpg")
     assert picture.content.startswith(b"\xff\xd8")
     assert picture.headers["content-type"] == "image/jpeg"
     assert stranger.get("/pictures/rts-none.jpg").status_code == 404
     assert "Where the local server is not VideoDB" in stranger.get("/differences").text
     api.stop(live)
+    api.stop(sound)
     assert f"/pictures/{live}.jpg" not in stranger.get("/", headers=HTML).text
 
 
@@ -148,7 +153,8 @@ def test_page_is_served_to_its_hosts_only(stranger: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("width", [1280, 360], ids=["desktop", "phone"])
-def test_page_in_the_browser(server: LocalServer, api: Api, meeting: Meeting, page: Page, width: int) -> None:
+@pytest.mark.usefixtures("meeting")
+def test_page_in_the_browser(server: LocalServer, api: Api, page: Page, width: int) -> None:
     live = api.connect(server.sample_url, name=NASTY + " a name as long as names of streams may be" * 4)
     since = time.time() - 60
     wait_until(lambda: api.recorded_s(live, since) > 0)

@@ -144,7 +144,8 @@ def page(overview: Overview) -> str:
 def _stream(stream: LiveStream, player: str) -> str:
     name = escape(stream.name)
     picture = f"/pictures/{escape(stream.id)}.jpg?{int(time.time())}"
-    shown = f'<img src="{picture}" alt="">' if stream.recorded_s else '<span class="none">nothing received yet</span>'
+    nothing = "sound only" if stream.recorded_s else "nothing received yet"
+    shown = f'<img src="{picture}" alt="">' if stream.has_picture else f'<span class="none">{nothing}</span>'
     link = f'<a href="{escape(player)}">{name}</a>' if stream.recorded_s else name
     return (
         f'<li>{shown}<div class="text"><h3>{link}</h3>'
@@ -194,8 +195,8 @@ def _html(content: str, *, refresh_s: int | None = None) -> str:
 
 def _key_wanted() -> Response:
     content = (
-        "<h1>VideoDB local server</h1><p>Others can reach this server: its page needs the API key. Reload it, and enter "
-        "the key (<code>--key</code>, <code>VIDEO_DB_API_KEY</code>) as the password; the user name does not matter.</p>"
+        "<h1>VideoDB local server</h1><p>Others can reach this server: its page needs the API key. Reload it, and "
+        "enter the key (<code>--key</code>, <code>VIDEO_DB_API_KEY</code>) as the password, with any user name.</p>"
     )
     challenge = {"www-authenticate": 'Basic realm="VideoDB local server: the API key as password", charset="UTF-8"'}
     return HTMLResponse(_html(content), 401, headers={**HEADERS, **challenge})

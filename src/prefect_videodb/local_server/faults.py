@@ -35,7 +35,7 @@ class JobFault:
     message: str
 
 
-F = TypeVar("F", RequestFault, JobFault)
+F = TypeVar("F", bound=RequestFault | JobFault)
 
 
 @dataclass(slots=True)
@@ -84,11 +84,11 @@ class Faults:
 
     def _take(self, rules: list[_Rule[F]], matches: Callable[[F], bool]) -> F | None:
         with self._lock:
-            rule = next((rule for rule in rules if matches(rule.fault)), None)
-            if rule is None:
-                return None
-            if rule.left is not None:
-                rule.left -= 1
-                if not rule.left:
-                    rules.remove(rule)
-            return rule.fault
+            for rule in rules:
+                if matches(rule.fault):
+                    if rule.left is not None:
+                        rule.left -= 1
+                        if not rule.left:
+                            rules.remove(rule)
+                    return rule.fault
+        return None

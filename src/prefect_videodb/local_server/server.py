@@ -29,8 +29,8 @@ class LocalServer:
     Streams that are connected when it ends go on being recorded when the next server takes over the folder.
     `port` 0 takes a free one. On a host that others can reach, `api_key` has to be one of your own. Requests are
     answered whose `Host` header names `host`, this machine, or one of `allow_hosts`. With `sample`, a meeting that
-    never ends is served at `sample_url`, to have something to record; with `sample_port` 0 its port is a free one, another
-    one at each start. `speech` replaces the built-in recognizer.
+    never ends is served at `sample_url`, to have something to record; with `sample_port` 0 its port is a free one,
+    another one at each start. `speech` replaces the built-in recognizer.
 
     Raises:
         FolderInUse: when another server works in the folder.

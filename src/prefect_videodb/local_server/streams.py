@@ -70,6 +70,7 @@ class LiveStream:
     status_message: str
     started_at: float
     recorded_s: float
+    has_picture: bool
 
     @property
     def window_path(self) -> str:
@@ -277,13 +278,22 @@ class Streams:
     def live(self) -> list[LiveStream]:
         """Return what is connected now, the newest first."""
         rows = self._store.all(
-            "SELECT streams.*, recordings.id AS recording_id, started_at, "
-            "(SELECT sum(duration_s) FROM segments WHERE recording_id = recordings.id) AS recorded_s FROM streams "
-            "JOIN recordings ON stream_id = streams.id AND ended_at IS NULL ORDER BY streams.created_at DESC LIMIT ?",
+            "SELECT streams.*, started_at, "
+            "(SELECT sum(duration_s) FROM segments WHERE recording_id = recordings.id) AS recorded_s, "
+            "EXISTS (SELECT 1 FROM segments WHERE recording_id = recordings.id AND has_video) AS has_picture "
+            "FROM streams JOIN recordings ON stream_id = streams.id AND ended_at IS NULL "
+            "ORDER BY streams.created_at DESC LIMIT ?",
             MAX_LIVE_SHOWN,
         )
         return [
-            LiveStream(row["id"], row["name"], row["status_message"], row["started_at"], row["recorded_s"] or 0.0)
+            LiveStream(
+                id=row["id"],
+                name=row["name"],
+                status_message=row["status_message"],
+                started_at=row["started_at"],
+                recorded_s=row["recorded_s"] or 0.0,
+                has_picture=bool(row["has_picture"]),
+            )
             for row in rows
         ]
 
