@@ -199,7 +199,12 @@ def _known(api: Api, server: LocalServer, folder: Path) -> Known:
 def test_generated_requests(place_to_ask: tuple[Api, Known], place: tuple[str, str]) -> None:
     api, known = place_to_ask
 
-    @settings(max_examples=EXAMPLES, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        database=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    )
     @given(requests(place, known))
     def ask(request: dict[str, Any]) -> None:
         try:

@@ -70,7 +70,7 @@ class Faults:
     def described(self) -> list[dict[str, Any]]:
         """Return what is still to be applied."""
         with self._lock:
-            return [{**asdict(rule.fault), "times": rule.left} for rule in (*self._of_requests, *self._of_jobs)]
+            return [*map(_described, self._of_requests), *map(_described, self._of_jobs)]
 
     def of_request(self, method: str, path: str) -> RequestFault | None:
         """Take the fault of a request."""
@@ -92,3 +92,7 @@ class Faults:
                             rules.remove(rule)
                     return rule.fault
         return None
+
+
+def _described(rule: _Rule[Any]) -> dict[str, Any]:
+    return {**asdict(rule.fault), "times": rule.left}
