@@ -50,7 +50,7 @@ CASES = {
         {**ROOM, "credentials": "ue-no-key"},
     ),
     "bad URL": Case(
-        "is the base URL of the VideoDBCredentials block 'ue-other' right?", {**ROOM, "credentials": "ue-other"}
+        "check the base URL of the VideoDBCredentials block 'ue-other'", {**ROOM, "credentials": "ue-other"}
     ),
     "dead source": Case("source", {"source": "ue-dead", "duration_minutes": 0.05, "options": {"start_timeout_s": 5}}),
     "no credits": Case(
@@ -63,7 +63,9 @@ CASES = {
     "unknown option": Case("did you mean `archive`?", {**ROOM, "options": {"archve": "default"}}),
     "deleted block": Case("the block that `source` refers to was deleted", {"source": {"$ref": str(uuid4())}}),
     "no such recording": Case("there is no flow run", {"flow_run_id": str(uuid4())}, "change-recording"),
-    "no such archive": Case("there is no videodb-recording-archive block", {"video_id": "m-1"}, "archive-recording"),
+    "no such archive": Case(
+        "there is no videodb-recording-archive block", {"video_id": "m-1", "archive": "ue-nowhere"}, "archive-recording"
+    ),
     "wrong key of a watch": Case(
         "check the API key of the VideoDBCredentials block 'ue-wrong'",
         {"rtstream_id": "rts-1", "watches": [{"label": "a", "prompt": "b"}], "credentials": "ue-wrong"},

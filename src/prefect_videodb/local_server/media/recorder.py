@@ -211,7 +211,10 @@ class Recorder:
         """Return what to say of a refusal: after one over TCP UDP is tried the next time, and the other way round."""
         over_tcp, self._refused_over_tcp = self._refused_over_tcp, None
         if over_tcp is not None:
-            return SourceUnreachable(f"neither TCP nor UDP works: over TCP, {over_tcp}; over UDP, {refusal}")
+            # What describes no media over either is given up after some answers, as over any other protocol.
+            is_bad = isinstance(over_tcp, BadMedia) and isinstance(refusal, BadMedia)
+            kind = BadMedia if is_bad else SourceUnreachable
+            return kind(f"neither TCP nor UDP works: over TCP, {over_tcp}; over UDP, {refusal}")
         self._refused_over_tcp = refusal
         return SourceUnreachable(f"{refusal}; it is asked for UDP instead of TCP")
 
