@@ -17,6 +17,11 @@ _HERE = ("-n", "0")
 _IN_A_WORKER = ("-n", "1", "--max-worker-restart", "0")
 
 
+def _outside_of_workers() -> dict[str, str]:
+    """Return the environment without what marks a process as a worker of the run that executes these tests."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")}
+
+
 @pytest.mark.parametrize(
     ("arguments", "whom", "number"),
     [
@@ -38,7 +43,7 @@ def test_interrupted_run_leaves_nothing_behind(
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.support.subreaper", str(_MAY_LAST_S), *command],
             cwd=ROOT,
-            env=os.environ | {"ENDLESS_TELLS": str(told), "TMPDIR": str(temporary)},
+            env=_outside_of_workers() | {"ENDLESS_TELLS": str(told), "TMPDIR": str(temporary)},
             stdout=output,
             stderr=output,
             start_new_session=True,

@@ -68,6 +68,7 @@ WEBHOOK = Field(
     "public base URL", "it looks like https://host or https://host/path; the token has a field of its own", _WEB
 )
 LINK = Field("link", "it looks like https://host/path", _WEB, takes_query=True, takes_fragment=True)
+UI = Field("URL of the UI", "it looks like http://host:4200", _WEB, takes_user=True)
 WEBSOCKET = Field("WebSocket's address", "it looks like wss://host/path", frozenset({"ws", "wss"}), takes_query=True)
 
 

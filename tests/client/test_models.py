@@ -136,7 +136,7 @@ def test_no_answer_makes_reading_fail_as_long_as_the_id_is_there(model: type[Mod
         value = getattr(read, name)
         assert not isinstance(value, float) or math.isfinite(value)
     again = pickle.loads(pickle.dumps(read))  # noqa: S301 - our own bytes
-    assert repr(again.raw) == repr(answer)
+    assert again.raw is None  # the whole answer may hold a secret, and a result that is stored does not
     read.model_dump()
     repr(read)
 

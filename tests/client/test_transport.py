@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from prefect_videodb.client import AsyncClient, Call, Client, Polling, streams, videos
-from prefect_videodb.errors import AnswerLost, NotConnected, VideoDBError
+from prefect_videodb.errors import AnswerLost, ConfigurationError, NotConnected, VideoDBError
 from tests.client.conftest import KEY, Sender
 from tests.support.certificates import make_authority
 from tests.support.proxy import Proxy
@@ -76,11 +76,9 @@ def test_a_refused_connection_is_one_that_never_left(connect: Connect) -> None:
 
 
 @pytest.mark.parametrize("host", [NO_SUCH_HOST, "a" * 64], ids=["name too long", "label too long"])
-def test_a_host_that_does_not_exist_is_no_connection(connect: Connect, host: str) -> None:
-    with pytest.raises(NotConnected) as caught:
-        connect(f"http://{host}:80").send(_creating())
-
-    assert caught.value.retry_is_safe
+def test_a_host_that_cannot_be_is_refused(connect: Connect, host: str) -> None:
+    with pytest.raises(ConfigurationError, match="has a host that is no name and no address"):
+        connect(f"http://{host}:80")
 
 
 def test_a_host_that_does_not_pick_up_is_no_connection(connect: Connect) -> None:

@@ -159,6 +159,6 @@ def test_bad_field_of_a_saved_block_is_named(prefect_api: str) -> None:
     found = next(one for one in documents if one["name"] == "inputs-bad")
     changed = {"data": {"url": "rtsp://admin:4711#hunter22@camera/room"}, "merge_existing_data": True}
     httpx.patch(f"{prefect_api}/block_documents/{found['id']}", json=changed).raise_for_status()
-    with pytest.raises(ConfigurationError, match=r"rtstream-source block 'inputs-bad' .*url: .*# as %23") as refusal:
+    with pytest.raises(ConfigurationError, match=r"rtstream-source block 'inputs-bad' .*`url`: .*# as %23") as refusal:
         load_source("inputs-bad")
     assert "hunter22" not in str(refusal.value)

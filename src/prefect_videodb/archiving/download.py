@@ -75,7 +75,9 @@ class Download:
     def __init__(self, url: str, *, timeout_s: float, where: str, rule: LinkRule) -> None:
         self._timeout_s = timeout_s
         self._what = f"the download of {where} from {redact_url(url)}"
-        self._url = self._checked(quote(url.strip(), safe=_NOT_QUOTED))
+        scheme, slashes, rest = url.strip().partition("//")
+        place, slash, path = rest.partition("/")
+        self._url = self._checked(scheme + slashes + place + slash + quote(path, safe=_NOT_QUOTED))
         self._rule = rule
         self._connection: Connection | None = None
         self._answer: http.client.HTTPResponse | None = None

@@ -13,6 +13,7 @@ MAX_LENGTH = 16_384
 WEB: tuple[str, ...] = ("http", "https")
 SOURCES: tuple[str, ...] = ("rtsp", "rtsps", "rtmp", "rtmps", "http", "https", "file")
 _NEVER = frozenset('\\"<>` ')
+_BRACKETS = frozenset("[]")
 _HOST = re.compile(r"(?!\.)(?:[A-Za-z0-9_-]{1,63}(?:\.|$))+")
 _PORT = re.compile(r"[0-9]{1,5}")
 _PORTS = range(1, 65536)
@@ -52,6 +53,8 @@ def read(text: str, schemes: Collection[str]) -> SplitResult:
         if authority or "?" in rest or not rest.startswith("/"):
             raise BadUrl("a file is written as file:///absolute/path, ? as %3F")
         return urlsplit(f"file://{rest}")
+    if not _BRACKETS.isdisjoint(user_info):
+        raise BadUrl("it holds a [ or ] in its password: write %5B, %5D")
     return urlsplit(f"{scheme}://{user_info}{at}{_netloc(place)}{rest}")
 
 

@@ -6,7 +6,6 @@ The UI has no tab of artifacts for a run that waits, so the message leads to the
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Self, cast
-from urllib.parse import urlsplit, urlunsplit
 from uuid import UUID
 
 from prefect.artifacts import create_markdown_artifact
@@ -19,12 +18,14 @@ from prefect.settings import PREFECT_UI_URL
 
 from prefect_videodb._logging import get_logger
 from prefect_videodb._showing import only_showing
+from prefect_videodb.errors import ConfigurationError
 from prefect_videodb.recording.endings import Requested, is_exported_when_cancelled
 from prefect_videodb.recording.liveness import outage_text
 from prefect_videodb.recording.memory import Memory, planned_window, remembered
 from prefect_videodb.recording.models import Links, MeetingRecording, Window
 from prefect_videodb.recording.text import clock, escape, link
 from prefect_videodb.recording.time_zones import showing_times_in, zone_of
+from prefect_videodb.urls import UI, read
 
 NOW: Final = "recording-now"
 PROGRESS: Final = "recording-progress"
@@ -39,14 +40,10 @@ _MOST = 20
 def ui_url(path: str) -> str | None:
     """Return the address of a page of Prefect's UI, without what may be a secret; None where the UI's is not known."""
     try:
-        parts = urlsplit(PREFECT_UI_URL.value() or "")
-        host, port = parts.hostname, parts.port
-    except ValueError:
+        url = read((PREFECT_UI_URL.value() or "").partition("?")[0], UI)
+    except ConfigurationError:
         return None
-    if parts.scheme not in {"http", "https"} or not host:
-        return None
-    place = (f"[{host}]" if ":" in host else host) + (f":{port}" if port else "")
-    return urlunsplit((parts.scheme, place, f"{parts.path.rstrip('/')}/{path}", "", ""))
+    return f"{url.place.removesuffix('/…')}{url.path.rstrip('/')}/{path}"
 
 
 def artifact_url(artifact_id: UUID | str) -> str | None:

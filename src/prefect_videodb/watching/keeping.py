@@ -3,7 +3,6 @@
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from urllib.parse import urlsplit
 
 import httpx
 from prefect.exceptions import PrefectException
@@ -16,6 +15,7 @@ from prefect_videodb.recording.stream import make_sure_it_ingests
 from prefect_videodb.recording.text import clock, plain
 from prefect_videodb.tasks import stop_rtstream
 from prefect_videodb.tasks.streams import STOPPED
+from prefect_videodb.urls import SERVICE, read
 from prefect_videodb.watching.looking import Found, Look, look
 from prefect_videodb.watching.models import Part, StreamWatch, Trouble
 from prefect_videodb.watching.run import ARTIFACT, WatchRun, kept
@@ -103,7 +103,7 @@ def _look_at_way_back(run: WatchRun) -> list[_Outcome]:
     except (httpx.HTTPError, PrefectException) as error:
         found = [Found(Part.ROUTE, f"is not known: Prefect cannot be asked ({type(error).__name__})", advice=_LATER)]
     broken = {one.subject for one in found}
-    is_public = urlsplit(run.account.base_url).hostname == _VIDEODB
+    is_public = read(run.account.base_url, SERVICE).host == _VIDEODB
     for one in check_receiver(run.webhook, routes, is_public=is_public):
         if one.part is not Part.ROUTE or one.subject not in broken:  # what Prefect says of a route is newer
             found.append(one)

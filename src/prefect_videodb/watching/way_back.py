@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 from prefect.client.orchestration import SyncPrefectClient
@@ -22,6 +21,7 @@ from pydantic import SecretStr
 
 from prefect_videodb.blocks import AlertWebhook
 from prefect_videodb.recording.text import one_line
+from prefect_videodb.urls import WEBHOOK, read
 from prefect_videodb.watching.looking import Found
 from prefect_videodb.watching.models import Part
 from prefect_videodb.webhooks.routes import served_by, tag_of
@@ -203,7 +203,7 @@ async def _get(url: str, token: SecretStr) -> tuple[int, dict[str, Any]]:
 
 def _is_private(url: str) -> bool:
     """Whether a URL names a host that is private for sure. Of a name nobody knows what it is elsewhere."""
-    host = urlsplit(url).hostname or ""
+    host = read(url, WEBHOOK).host
     with suppress(ValueError):
         return not ipaddress.ip_address(host).is_global
     return host == "localhost" or host.endswith((".localhost", ".internal", ".local"))

@@ -43,7 +43,7 @@ _CHARSET = re.compile(
 )
 _DECLARED = re.compile(r"charset=[\"']?([\w.:-]{1,40})", re.IGNORECASE)
 _BETWEEN = re.compile(r"[\s,]*")
-_FORM = re.compile(r"\s*[\w.%-]{1,100}=")
+_FORM = re.compile(r"\s{0,100}[\w.%-]{1,100}=")
 # What Prefect does not take as it is in a parameter: its server fills in templates and variables, or looks for a block.
 _MEANT_FOR_PREFECT = re.compile(r"(__prefect_kind|\$ref)_*")
 _OF_MEETINGS = frozenset({"meeting_id", "bot_id", "meeting_url", "speaker_timeline", "callback_data", "meeting_title"})

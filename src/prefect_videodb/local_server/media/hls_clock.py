@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from http.client import HTTPException
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 from urllib.request import urlopen
 
 import av
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from prefect_videodb.local_server.media.source import Source
 
+_WEB = ("http://", "https://")
 _TIMEOUT_S: Final = 5.0
 _MOST_BYTES: Final = 1 << 20
 
@@ -74,11 +75,11 @@ def _last_dated(url: str) -> _Dated | None:
         elif not line.startswith("#") and at is not None:
             found = _Dated(urljoin(url, line), at)
             at += duration_s
-    return found if found and urlsplit(found.url).scheme in {"http", "https"} else None
+    return found if found and found.url.startswith(_WEB) else None
 
 
 def _load(url: str) -> tuple[str, list[str]]:
-    if urlsplit(url).scheme not in {"http", "https"}:
+    if not url.startswith(_WEB):
         raise ValueError("not an address of the web")
     # Not by httpx: its log holds whole addresses.
     with urlopen(url, timeout=_TIMEOUT_S) as response:  # noqa: S310 - the scheme was looked at

@@ -7,7 +7,7 @@ import socket
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote
 
 import av
 import av.error
@@ -108,7 +108,7 @@ def is_refusal(error: Exception, source: Source) -> bool:
 
 def _answers(source: Source) -> bool:
     """Whether an RTSP server answers at all: one that is frozen does not serve another transport either."""
-    parts = urlsplit(source.address)
+    parts = urls.read(source.address, urls.SOURCES)
     where = (parts.hostname or "", parts.port or 554)
     try:
         with socket.create_connection(where, _ANSWER_S) as connection:
