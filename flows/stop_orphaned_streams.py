@@ -198,7 +198,7 @@ class _Look:
                 show_ended(self.prefect, finding.run, finding.reason, [video] if video else [])
 
     def _wait_for_videos(self, client: Client) -> None:
-        """Tell where the videos are that were still being made, once everything that is billed is stopped."""
+        """Link the videos that were still being made, once everything that is billed is stopped."""
         deadline = time.monotonic() + _WAIT_FOR_VIDEOS_S
         while self.being_made:
             finding, told = self.being_made.pop()
@@ -233,7 +233,7 @@ class _Look:
         get_logger().warning("Recording %s goes on now: its stream is %s", run.name, stream.status)
 
     def _look_at_sources(self, client: Client, found: list[RTStream], parked: list[FlowRun]) -> None:
-        """Tell of the parked recordings whose source was lost, or came back: they hold no process that would notice."""
+        """Report parked recordings whose source was lost, or came back: they hold no process that would notice."""
         for run, seen in changed_sources(client, found, parked, self.server):
             with self._whatever_happens(f"the source of run {run.name}"):
                 tell_parked(self.prefect, client, run, seen)

@@ -14,7 +14,7 @@ MARKUP = re.compile(r"[<>&]")
 
 
 def texts_in(schema: Any, path: str) -> Iterator[tuple[str, str]]:
-    """Give every title and description in a schema, with where it stands."""
+    """Return every title and description in a schema, with where it stands."""
     if isinstance(schema, dict):
         for key, value in schema.items():
             if key in {"title", "description"} and isinstance(value, str):

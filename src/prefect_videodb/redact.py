@@ -51,7 +51,7 @@ def redact_url(url: str) -> str:
 
 
 def may_hold_secret(url: str) -> bool:
-    """Tell whether a source URL has a part that may be a secret, or is none that can be read for sure."""
+    """Whether a source URL has a part that may be a secret, or cannot be read for sure."""
     try:
         return read(url, SOURCE).may_hold_secret
     except ConfigurationError:

@@ -53,7 +53,7 @@ def _in_one_line(error: Exception) -> str:
 
 
 def _unresolved(parameters: dict[str, Any]) -> str:
-    """Say which parameter refers to a block that cannot be loaded; nothing where none does."""
+    """Return which parameter refers to a block that cannot be loaded; empty where none does."""
     for name, value in parameters.items():
         if isinstance(value, dict) and "$ref" in value:
             try:

@@ -125,7 +125,7 @@ def spoil(document_id: UUID, **fields: Any) -> None:
 
 
 def log_of(run_id: UUID | None) -> list[str]:
-    """Give the lines of a run's log, in order."""
+    """Return the lines of a run's log, in order."""
     body = {"logs": {"flow_run_id": {"any_": [str(run_id)]}}, "limit": 200, "sort": "TIMESTAMP_ASC"}
     with get_client(sync_client=True) as client:
         messages = [line["message"] for line in client.request("POST", "/logs/filter", json=body).json()]

@@ -174,7 +174,7 @@ def _find(kind: type[_B], given: object) -> _B | None:
 
 
 def _missing(kind: type[Block], given: object) -> str:
-    """Say that there is no such block, and which name was probably meant."""
+    """Return the message of a block that does not exist, with the name that was probably meant."""
     slug = kind.get_block_type_slug()
     with get_client(sync_client=True) as prefect:
         hint = suggestion(str(given).removeprefix(f"{slug}/"), saved_names(kind, prefect))

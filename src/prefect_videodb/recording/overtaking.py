@@ -52,7 +52,7 @@ def schedule_unchanged(client: SyncPrefectClient, run: FlowRun, at: datetime, me
 
 
 def reword(client: SyncPrefectClient, run: FlowRun, message: Callable[[FlowRun], str | None]) -> None:
-    """Give the state of a parked recording another message: the state is set again, for the same time.
+    """Change the message of a parked recording's state: the state is set again, for the same time.
 
     Left as it is where a worker may be about to take the run. The time is that of the planned end, read before and
     after: somebody who moves the end at the same time is not undone.

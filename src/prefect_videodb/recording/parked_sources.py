@@ -69,7 +69,7 @@ def changed_sources(
 
 
 def tell_parked(prefect: SyncPrefectClient, client: Client, run: FlowRun, found: Ingest) -> None:
-    """Tell that the source of a parked recording was lost or came back: log, event, state, artifact. Once.
+    """Report once that the source of a parked recording was lost or came back: log, event, state, artifact.
 
     Told first and written down then: killed in between, the event is emitted again, with the same id.
 

@@ -55,7 +55,7 @@ def began_last(memory: Memory) -> datetime | None:
 
 
 def gaps(earlier: Sequence[Part], last_began: datetime | None) -> list[Window]:
-    """Give the times between the parts, of which there is no video; of a part of unknown length there is none. Pure."""
+    """Return the times between the parts, of which there is no video; a part of unknown length has none. Pure."""
     begins = [part.start for part in earlier[1:]]
     if last_began:
         begins.append(last_began)

@@ -115,7 +115,7 @@ class SourceMonitor:
         self._on_change = on_change
 
     def note(self, found: Ingest) -> None:
-        """Tell what a probe found, where it is news, and remember that it was told."""
+        """Report what a probe found, where it is news, and remember that it was reported."""
         if found.liveness is Liveness.UNKNOWN:
             get_logger().info("It is not known whether the source of %s delivers: %s", self._title, found.reason)
         if news := tell_change(self._memory.run.id, self._title, self._memory.known, found):

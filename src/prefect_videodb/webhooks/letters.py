@@ -102,7 +102,7 @@ def _give_back(inbox: Mailbox, chosen: list[str]) -> int:
 
 
 def _why_not(inbox: Mailbox, rules: Rules, number: int, dead: DeadLetter) -> str:
-    """Give a dead letter back to those that wait; returns why it stays where it is, nothing where it does not."""
+    """Redrive a dead letter; return why it stays where it is, nothing where it does not."""
     if not ROUTE.fullmatch(dead.route):
         return f"{dead.route!r} is no name of a route"
     body, packed = unpack(dead.body)
