@@ -21,6 +21,7 @@ from pydantic import BaseModel, Field, SecretStr
 
 from prefect_videodb.blocks import AlertWebhook
 from prefect_videodb.webhooks.rules import AlertRoute
+from tests.support.faulty_proxy import FaultyProxy
 from tests.support.prefect_server import runs_of
 from tests.support.processes import Process, stopped, wait_for
 from tests.support.programs import spawn, start
@@ -111,6 +112,18 @@ class Queues:
 
     def options(self) -> list[str]:
         return ["--inbox", self.url, "--dead-letters", self.dead]
+
+
+@pytest.fixture
+def proxy(prefect_api: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyProxy]:
+    """Put a proxy before Prefect that names a request by its path and body; programs started later go through it."""
+
+    def named(path: str, body: bytes) -> str:
+        return f"{path} {body.decode()}"
+
+    with FaultyProxy(prefect_api.removesuffix("/api"), named=named).running() as running:
+        monkeypatch.setenv("PREFECT_API_URL", f"{running.url}/api")
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -15,16 +15,6 @@ RUN, EVENT = r"/create_flow_run", r"/api/events \["
 
 
 @pytest.fixture
-def proxy(prefect_api: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyProxy]:
-    def named(path: str, body: bytes) -> str:
-        return f"{path} {body.decode()}"
-
-    with FaultyProxy(prefect_api.removesuffix("/api"), named=named).running() as running:
-        monkeypatch.setenv("PREFECT_API_URL", f"{running.url}/api")
-        yield running
-
-
-@pytest.fixture
 def service(webhook: object, proxy: FaultyProxy, tmp_path: Path) -> Iterator[Service]:
     assert webhook
     assert proxy

@@ -59,6 +59,10 @@ _NEVER_LEFT = (
 )
 
 
+# What an exchange ends with where there is no answer that can be read.
+_NO_ANSWER = (httpx.HTTPError, UnreadableBody, LinkRefused)
+
+
 @dataclass(frozen=True, slots=True)
 class Polling:
     """How to wait for a long job.
@@ -189,9 +193,6 @@ class _Connection:
     def _not_followed(self, call: Call[Any], reason: LinkRefused) -> UnexpectedAnswer:
         return UnexpectedAnswer(f"{call} at {self._where}: the place to ask for the result is not asked: {reason}")
 
-    def _unread(self, call: Call[Any], reason: UnreadableBody) -> UnexpectedAnswer:
-        return UnexpectedAnswer(f"{call} at {self._where}: the service answered what cannot be read: {reason}")
-
     def _built(
         self, call: Call[Any], url: str, *, method: str, key: bool, params: Query | None = None, json: Any = None
     ) -> httpx.Request:
@@ -219,7 +220,13 @@ class _Connection:
             response.status, response.headers, response.body, secrets, host=self._where, account=self._account
         )
 
-    def _failure(self, call: Call[Any], error: httpx.HTTPError, *, repeatable: bool) -> VideoDBError:
+    def _failure(
+        self, call: Call[Any], error: httpx.HTTPError | UnreadableBody | LinkRefused, *, repeatable: bool
+    ) -> VideoDBError:
+        if isinstance(error, UnreadableBody):
+            return UnexpectedAnswer(f"{call} at {self._where}: the service answered what cannot be read: {error}")
+        if isinstance(error, LinkRefused):
+            return self._not_followed(call, error)
         what = foreign(error, call.secrets + self._secrets) or type(error).__name__
         if isinstance(error, _NEVER_LEFT):
             return NotConnected(
@@ -291,12 +298,8 @@ class Client(_Connection):
             raise RuntimeError("this client is closed; make a new one")
         try:
             return self._answer(call, self._transport.exchange(request, self._timeout_s, admits))
-        except httpx.HTTPError as error:
+        except _NO_ANSWER as error:
             failure = self._failure(call, error, repeatable=repeatable)
-        except UnreadableBody as reason:
-            failure = self._unread(call, reason)
-        except LinkRefused as reason:
-            failure = self._not_followed(call, reason)
         raise failure  # here, so that the first error, which knows the whole request, does not hang on it
 
     def close(self) -> None:
@@ -368,12 +371,8 @@ class AsyncClient(_Connection):
             raise RuntimeError("this client is closed; make a new one")
         try:
             return self._answer(call, await self._transport.exchange(request, self._timeout_s, admits))
-        except httpx.HTTPError as error:
+        except _NO_ANSWER as error:
             failure = self._failure(call, error, repeatable=repeatable)
-        except UnreadableBody as reason:
-            failure = self._unread(call, reason)
-        except LinkRefused as reason:
-            failure = self._not_followed(call, reason)
         raise failure  # here, so that the first error, which knows the whole request, does not hang on it
 
     async def close(self) -> None:
