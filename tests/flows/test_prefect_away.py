@@ -104,7 +104,7 @@ def test_what_is_cancelled_after_prefect_was_killed_while_it_was_parked_is_stopp
 ) -> None:
     """By its worker: an automation of Prefect waits for an event that the server took with it."""
     port = free_port()
-    title = f"cancelled {tmp_path}"
+    title = f"cancelled {tmp_path.name}"
     parameters = {"source": "meeting-room", "name": title, "duration_minutes": 30.0}
     with ExitStack() as worker:
         with _prefect(tmp_path, port, monkeypatch) as server:

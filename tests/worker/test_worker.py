@@ -176,7 +176,7 @@ def test_a_flow_that_waits_for_its_time_begins_before_it_and_goes_on_right_then(
     assert plain.notes() == []  # any other flow waits
     run.wait_for_state("Completed")
     told = float(run.notes()[-1].removeprefix("due "))
-    assert told >= due.timestamp()
+    assert told >= due.timestamp() - 0.001  # two clocks are read
     plain.wait_for_state("Completed")
     assert deleted.notes() == ["began"]
 
@@ -188,7 +188,8 @@ def test_the_more_are_due_together_the_earlier_they_begin(pool: Pool) -> None:
     pool.start("--prefetch-seconds", "0")
     for run in runs:
         run.wait_for_state("Completed")
-        assert float(run.notes()[-1].removeprefix("due ")) >= due.timestamp()
+        told = float(run.notes()[-1].removeprefix("due "))
+        assert told >= due.timestamp() - 0.001  # two clocks are read
     assert due - LEAD > min(taken_at(run) for run in runs)
 
 

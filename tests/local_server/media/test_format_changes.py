@@ -105,6 +105,19 @@ def test_new_parameter_sets(record: Callable, tmp_path: Path, suffix: str, clock
     assert frequency(tmp_path / "export.mp4", 1, 11) == pytest.approx(440, rel=0.05)
 
 
+@pytest.mark.parametrize(("suffix", "wraps_at_s", "lost"), [(".ts", 2**33 / 90_000, 0), (".flv", 2**31 / 1000, 25)])
+def test_time_stamps_that_wrap(record: Callable, tmp_path: Path, suffix: str, wraps_at_s: float, lost: int) -> None:
+    """MPEG-TS's wrap once a day and cost nothing; FLV's, every 25 days, a keyframe interval at most."""
+    source = make_scene(tmp_path / f"source{suffix}", Scene(seconds=10.0), starts_s=wraps_at_s - 5.0)
+    watched = record(str(source))
+    assert watched.wait_for_end()[0] is RecorderState.STOPPED
+    assert sum(map(len, decode_runs(watched.segments))) >= 250 - lost
+    facts = export_mp4(watched.segments, tmp_path / "export.mp4")
+    assert facts.duration_s == pytest.approx(10.0, abs=0.3 + lost / 25)
+    assert shown_at(tmp_path / "export.mp4", 4.5, (320, 180)) == pytest.approx(4.5, abs=0.15)
+    assert shown_at(tmp_path / "export.mp4", 8.0, (320, 180)) == pytest.approx(8.0 + lost / 25, abs=0.15)
+
+
 @pytest.mark.parametrize("suffix", [".flv", ".ts"])
 def test_new_sound_format(record: Callable, tmp_path: Path, suffix: str) -> None:
     """Another sampling rate or number of channels: no picture is lost, and the tone stays as high as it was."""
