@@ -67,7 +67,7 @@ def test_poison_pill_is_given_up_alone(pool: Pool, how: str) -> None:
     worker = pool.start()
     for run in beside:
         run.wait_for_note("began")
-    culprit = pool.run("misbehave", how=how)
+    culprit = pool.run("misbehave", how=how, beside=[str(run.folder) for run in beside])
     deaths = 0
     while culprit.state() != "Crashed":
         if worker.poll() is not None:
