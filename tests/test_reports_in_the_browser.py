@@ -1,4 +1,4 @@
-"""What people read in Prefect's UI fits its page, looked at in a browser of 1,280 pixels."""
+"""What people read and fill in in Prefect's UI, looked at in a browser of 1,280 pixels."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -13,6 +13,7 @@ from prefect.client.schemas.actions import ArtifactCreate
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from prefect_videodb.archiving.models import Archived
+from prefect_videodb.flows import record_meeting
 from prefect_videodb.following.models import FollowUp, Line
 from prefect_videodb.following.report import markdown as follow_up_markdown
 from prefect_videodb.recording import archive_report
@@ -24,7 +25,8 @@ from prefect_videodb.recording.report import markdown as meeting_markdown
 from prefect_videodb.watching.models import Part, StreamWatch, Trouble, Watch
 from prefect_videodb.watching.telling import markdown as watch_markdown
 from tests.support.browser import open_page
-from tests.support.prefect_server import running_prefect_server
+from tests.support.prefect_server import running_prefect_server, runs_of
+from tests.support.processes import wait_for
 
 START = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
 END = START + timedelta(minutes=95)
@@ -180,3 +182,23 @@ def test_report_fits_the_page(key: str, ui: str, page: Page, tmp_path: Path) -> 
     page.wait_for_selector(".artifact-data-markdown li")
     page.screenshot(path=tmp_path / f"{key}.png", full_page=True)
     assert page.evaluate(TOO_WIDE) == []
+
+
+def test_form_starts_a_run(ui: str, page: Page) -> None:
+    """Prefect checks what the form sends against a schema that admits no unknown names."""
+    with temporary_settings({PREFECT_API_URL: f"{ui}/api"}), get_client(sync_client=True) as client:
+        deployment = client.create_deployment(
+            client.create_flow_from_name("record-meeting"),
+            name="form",
+            parameter_openapi_schema=record_meeting.parameters.model_dump_for_openapi(),
+            enforce_parameter_schema=True,
+            parameters={"source": "meeting-room", "options": {"hits_per_query": 7}},
+        )
+        page.goto(f"{ui}/deployments/deployment/{deployment}/run")
+        page.get_by_text("Least score").wait_for()
+        page.locator("form textarea").first.fill("board-room")
+        page.get_by_role("button", name="Submit").click()
+        wait_for("the run is there", lambda: runs_of(deployment))
+        [run] = runs_of(deployment)
+    assert run.parameters["source"] == "board-room"
+    assert run.parameters["options"]["hits_per_query"] == 7
