@@ -45,7 +45,7 @@ def _make(programs: Path, target: Path) -> None:
 @contextmanager
 def _folder() -> Iterator[tuple[Path, str | None]]:
     """Give a folder that the user who runs it can reach, and that user: those of pytest are closed to others."""
-    folder = Path(tempfile.mkdtemp(prefix=f"{os.environ[MARK]}-", dir="/tmp"))
+    folder = Path(tempfile.mkdtemp(prefix=f"{os.environ.get(MARK, 'videodb-benchmark')}-", dir="/tmp"))
     # PostgreSQL refuses to run as root.
     user = "postgres" if os.geteuid() == 0 else None
     try:
