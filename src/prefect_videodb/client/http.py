@@ -313,7 +313,7 @@ class AsyncClient:
     """The same as `Client`, awaited; it belongs to no event loop.
 
     Each exchange is made in a thread, over the connections of `Client`. If its call is cancelled, it ends by itself,
-    after `timeout_s` at the latest.
+    after `timeout_s` at the latest. A forked process makes its own client.
     """
 
     def __init__(
