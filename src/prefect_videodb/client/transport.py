@@ -28,6 +28,7 @@ from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
+from prefect_videodb._clock import steady_now
 from prefect_videodb.client.body import Body
 from prefect_videodb.client.hosts import Admits, Origin, PrivateAddress, origin
 
@@ -131,7 +132,7 @@ def _check_proxy(proxy: httpx.URL) -> None:
         raise httpx.ProxyError(f"the environment's proxy is {proxy.scheme}://, and only http:// proxies are spoken to")
 
 
-_tls_lock = threading.Lock()
+_tls_lock = threading.RLock()
 # A child that is forked while another thread holds the lock would wait for it for ever.
 os.register_at_fork(before=_tls_lock.acquire, after_in_parent=_tls_lock.release, after_in_child=_tls_lock.release)
 
@@ -312,7 +313,7 @@ class ConnectionPool:
         with self._lock:
             while self._idle:
                 connection, since = self._idle.pop()
-                if time.monotonic() - since < _MAX_IDLE_S and not _has_input(connection):
+                if steady_now() - since < _MAX_IDLE_S and not _has_input(connection):
                     return connection
                 connection.close()
         return None
@@ -320,7 +321,7 @@ class ConnectionPool:
     def _keep(self, connection: Connection) -> None:
         if connection.sock is None:  # the other end said that it closes
             return
-        now = time.monotonic()
+        now = steady_now()
         with self._lock:
             self._idle.append((connection, now))
             while now - self._idle[0][1] >= _MAX_IDLE_S:
