@@ -27,9 +27,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import certifi
 import httpx
 
-from prefect_videodb.client import AsyncClient, Client, streams
+from prefect_videodb.client import AsyncClient, Client, streams, transport
+from prefect_videodb.client.transport import close_connections
 from tests.support.certificates import make_authority
 
 SDK = Path(__file__).resolve().parents[1] / ".sdk" / "0.5.1"
@@ -96,7 +98,8 @@ def service(scheme: str) -> Iterator[str]:
             raise RuntimeError("the service has no pipes")
         try:
             if scheme == "https":
-                os.environ["SSL_CERT_FILE"] = process.stdout.readline().strip()
+                trust = process.stdout.readline().strip()
+                os.environ |= {"SSL_CERT_FILE": trust, "REQUESTS_CA_BUNDLE": trust}
             yield f"{scheme}://127.0.0.1:{int(process.stdout.readline())}"
         finally:
             process.stdin.close()
@@ -160,6 +163,13 @@ def _check(stream_id: object) -> None:
         raise RuntimeError(f"a peer read {stream_id!r}")
 
 
+def _anew(call: Callable[[], None], *, tls: bool = False) -> None:
+    close_connections()
+    if tls:
+        transport._tls_context.cache_clear()  # noqa: SLF001 - what it keeps is what is measured
+    call()
+
+
 def groups(url: str, stack: ExitStack) -> list[Group]:
     """Make every peer ready to call the service."""
     pool = stack.enter_context(ThreadPoolExecutor(MANY))
@@ -199,20 +209,28 @@ def groups(url: str, stack: ExitStack) -> list[Group]:
         response = await async_bare.post(f"{url}/rtstream", json=BODY, headers=HEADERS)
         _check(response.json()["data"]["id"])
 
-    one = [Peer("Client", _threaded(pool, 1, ours)), Peer("httpx.Client", _threaded(pool, 1, plain))]
-    many = [
-        Peer("Client", _threaded(pool, MANY, ours)),
-        Peer("httpx.Client", _threaded(pool, MANY, plain)),
-        Peer("httpx.Client, one a thread", _one_each(pool, lambda: partial(plain, bare_client()))),
-    ]
-    if SDK.exists() and url.startswith("http:"):
-        shared = sdk()
-        one.append(Peer("SDK 0.5.1", _threaded(pool, 1, shared)))
-        many.append(Peer("SDK 0.5.1", _threaded(pool, MANY, shared)))
-        many.append(Peer("SDK 0.5.1, one a thread", _one_each(pool, sdk)))
+    shared = sdk()
     return [
-        Group("one at a time", one),
-        Group(f"{MANY} at a time, threads", many),
+        Group(
+            "one at a time",
+            [
+                Peer("Client", _threaded(pool, 1, ours)),
+                Peer("httpx.Client", _threaded(pool, 1, plain)),
+                Peer("SDK 0.5.1", _threaded(pool, 1, shared)),
+                Peer("Client, connected anew", _threaded(pool, 1, lambda: _anew(ours))),
+                Peer("Client, new TLS context", _threaded(pool, 1, lambda: _anew(ours, tls=True))),
+            ],
+        ),
+        Group(
+            f"{MANY} at a time, threads",
+            [
+                Peer("Client", _threaded(pool, MANY, ours)),
+                Peer("httpx.Client", _threaded(pool, MANY, plain)),
+                Peer("httpx.Client, one a thread", _one_each(pool, lambda: partial(plain, bare_client()))),
+                Peer("SDK 0.5.1", _threaded(pool, MANY, shared)),
+                Peer("SDK 0.5.1, one a thread", _one_each(pool, sdk)),
+            ],
+        ),
         Group(
             "one at a time, awaited",
             [
@@ -265,6 +283,8 @@ def main() -> None:
     if arguments.serve == "https":
         with tempfile.TemporaryDirectory() as folder:
             authority, context = make_authority(Path(folder))
+            with authority.open("a") as file:  # beside as many others as there usually are
+                file.write(Path(certifi.where()).read_text())
             print(authority, flush=True)
             asyncio.run(serve(context))
         return
