@@ -1,31 +1,38 @@
 """What a call costs: our client against the vendor's SDK and against bare httpx that does the same, side by side.
 
-    python benchmarks/client.py [--rounds 9] [--calls 1600]
+    python -m benchmarks.client [--rounds 9] [--calls 1600]
 
-The service is a minimal HTTP server in a process of its own that gives every request the same answer. Every peer
-connects a stream: the same URL, headers and body, the answer decoded. The peers take turns within each round, so that
-what else the machine does hits all of them alike; a ratio is the median over the rounds of two peers' quotients in one
-round. Calls a second are of wall time, microseconds a call of CPU time of this process.
+The service is a minimal server in a process of its own, over http and over https, that gives every request the same
+answer. Every peer connects a stream: the same URL, headers and body, the answer decoded. The peers take turns within
+each round, so that what else the machine does hits all of them alike; a ratio is the median over the rounds of two
+peers' quotients in one round. Calls a second are of wall time, microseconds a call of CPU time of this process.
 """
 
 import argparse
 import asyncio
 import json
+import os
+import ssl
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import certifi
 import httpx
 
-from prefect_videodb.client import AsyncClient, Client, streams
+from prefect_videodb.client import AsyncClient, Client, streams, transport
+from prefect_videodb.client.transport import close_connections
+from tests.support.certificates import make_authority
 
 SDK = Path(__file__).resolve().parents[1] / ".sdk" / "0.5.1"
 KEY = "a-key"
@@ -69,25 +76,31 @@ class Service(asyncio.Protocol):
             self.transport.write(self.reply)
 
 
-async def serve() -> None:
+async def serve(tls: ssl.SSLContext | None) -> None:
     """Serve on a free port of loopback, which is printed, until the parent is gone."""
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(Service, "127.0.0.1", 0, backlog=512)
+    server = await loop.create_server(Service, "127.0.0.1", 0, backlog=512, ssl=tls)
     print(server.sockets[0].getsockname()[1], flush=True)
     await loop.run_in_executor(None, sys.stdin.read)
     server.close()
 
 
 @contextmanager
-def service() -> Iterator[str]:
-    """Run the service in a process of its own, and give its URL."""
+def service(scheme: str) -> Iterator[str]:
+    """Run the service in a process of its own, and return its URL."""
     with subprocess.Popen(
-        [sys.executable, __file__, "--serve"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "benchmarks.client", "--serve", scheme],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     ) as process:
         if process.stdin is None or process.stdout is None:
             raise RuntimeError("the service has no pipes")
         try:
-            yield f"http://127.0.0.1:{int(process.stdout.readline())}"
+            if scheme == "https":
+                trust = process.stdout.readline().strip()
+                os.environ |= {"SSL_CERT_FILE": trust, "REQUESTS_CA_BUNDLE": trust}
+            yield f"{scheme}://127.0.0.1:{int(process.stdout.readline())}"
         finally:
             process.stdin.close()
 
@@ -150,19 +163,27 @@ def _check(stream_id: object) -> None:
         raise RuntimeError(f"a peer read {stream_id!r}")
 
 
+def _anew(call: Callable[[], None], *, tls: bool = False) -> None:
+    close_connections()
+    if tls:
+        transport._tls_context.cache_clear()  # noqa: SLF001 - what it keeps is what is measured
+    call()
+
+
 def groups(url: str, stack: ExitStack) -> list[Group]:
     """Make every peer ready to call the service."""
-    sys.path.insert(0, str(SDK))
-    videodb = import_module("videodb")
-    collections = import_module("videodb.collection")
-
     pool = stack.enter_context(ThreadPoolExecutor(MANY))
     runner = stack.enter_context(asyncio.Runner())
-    client = stack.enter_context(Client(api_key=KEY, base_url=url))
-    bare = stack.enter_context(httpx.Client(timeout=30))
+    client = Client(api_key=KEY, base_url=url)
+    trust = httpx.create_ssl_context()
+
+    def bare_client() -> httpx.Client:
+        return stack.enter_context(httpx.Client(timeout=30, verify=trust))
+
+    bare = bare_client()
     async_client = AsyncClient(api_key=KEY, base_url=url)
     stack.callback(lambda: runner.run(async_client.close()))
-    async_bare = httpx.AsyncClient(timeout=30)
+    async_bare = httpx.AsyncClient(timeout=30, verify=trust)
     stack.callback(lambda: runner.run(async_bare.aclose()))
 
     def operation() -> Any:
@@ -171,10 +192,13 @@ def groups(url: str, stack: ExitStack) -> list[Group]:
     def ours() -> None:
         _check(client.send(operation()).id)
 
-    def plain() -> None:
+    def plain(bare: httpx.Client = bare) -> None:
         _check(bare.post(f"{url}/rtstream", json=BODY, headers=HEADERS).json()["data"]["id"])
 
     def sdk() -> Callable[[], None]:
+        sys.path.insert(0, str(SDK))
+        videodb = import_module("videodb")
+        collections = import_module("videodb.collection")
         collection = collections.Collection(videodb.connect(api_key=KEY, base_url=url), "default")
         return lambda: _check(collection.connect_rtstream(SOURCE, NAME, media_types=["audio", "video"], store=True).id)
 
@@ -193,6 +217,8 @@ def groups(url: str, stack: ExitStack) -> list[Group]:
                 Peer("Client", _threaded(pool, 1, ours)),
                 Peer("httpx.Client", _threaded(pool, 1, plain)),
                 Peer("SDK 0.5.1", _threaded(pool, 1, shared)),
+                Peer("Client, connected anew", _threaded(pool, 1, lambda: _anew(ours))),
+                Peer("Client, new TLS context", _threaded(pool, 1, lambda: _anew(ours, tls=True))),
             ],
         ),
         Group(
@@ -200,6 +226,7 @@ def groups(url: str, stack: ExitStack) -> list[Group]:
             [
                 Peer("Client", _threaded(pool, MANY, ours)),
                 Peer("httpx.Client", _threaded(pool, MANY, plain)),
+                Peer("httpx.Client, one a thread", _one_each(pool, lambda: partial(plain, bare_client()))),
                 Peer("SDK 0.5.1", _threaded(pool, MANY, shared)),
                 Peer("SDK 0.5.1, one a thread", _one_each(pool, sdk)),
             ],
@@ -251,15 +278,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--calls", type=int, default=1600, help="calls in a round of many; a quarter of it one by one")
-    parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--serve", choices=["http", "https"], help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.serve:
-        asyncio.run(serve())
+    if arguments.serve == "https":
+        with tempfile.TemporaryDirectory() as folder:
+            authority, context = make_authority(Path(folder))
+            with authority.open("a") as file:  # beside as many others as there usually are
+                file.write(Path(certifi.where()).read_text())
+            print(authority, flush=True)
+            asyncio.run(serve(context))
         return
-    with service() as url, ExitStack() as stack:
-        for group in groups(url, stack):
-            calls = arguments.calls if str(MANY) in group.title else arguments.calls // 4
-            measure(group, rounds=arguments.rounds, calls=calls)
+    if arguments.serve:
+        asyncio.run(serve(None))
+        return
+    for scheme in ("http", "https"):
+        with service(scheme) as url, ExitStack() as stack:
+            print(f"\n{scheme}")
+            for group in groups(url, stack):
+                calls = arguments.calls if str(MANY) in group.title else arguments.calls // 4
+                measure(group, rounds=arguments.rounds, calls=calls)
 
 
 if __name__ == "__main__":

@@ -21,8 +21,7 @@ class VideoDBCredentials(StrictBlock):
         from prefect_videodb.blocks import VideoDBCredentials
 
         credentials = VideoDBCredentials.load("BLOCK_NAME")
-        with credentials.get_client() as client:
-            ...
+        client = credentials.get_client()
         ```
     """
 
@@ -68,7 +67,7 @@ class VideoDBCredentials(StrictBlock):
         return self._place() == other._place()  # noqa: SLF001 - of the same class
 
     def get_client(self) -> Client:
-        """Give a client for this account; close it, or use it as a context manager.
+        """Return a client for this account. Clients share the connections of the process, and need not be closed.
 
         Raises:
             ConfigurationError: there is no key, or the base URL cannot be.
@@ -76,7 +75,7 @@ class VideoDBCredentials(StrictBlock):
         return self._connected(Client)
 
     def get_async_client(self) -> AsyncClient:
-        """Give an asynchronous client for this account; close it, or use it as a context manager.
+        """Return an asynchronous client for this account, to be kept; close it, or use it as a context manager.
 
         Raises:
             ConfigurationError: there is no key, or the base URL cannot be.

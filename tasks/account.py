@@ -14,5 +14,4 @@ def check_usage(credentials: VideoDBCredentials) -> Usage:
 
     Source: GET /billing/usage
     """
-    with credentials.get_client() as client:
-        return client.send(account.usage())
+    return credentials.get_client().send(account.usage())

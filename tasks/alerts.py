@@ -32,8 +32,7 @@ def create_event(credentials: VideoDBCredentials, event_prompt: str, label: str)
 
     Source: POST /rtstream/event
     """
-    with credentials.get_client() as client:
-        return client.send(alerts.create_event(event_prompt, label))
+    return credentials.get_client().send(alerts.create_event(event_prompt, label))
 
 
 @task(task_run_name=RunName("ensure-event-{label}"), **OPERATION)
@@ -47,11 +46,11 @@ def ensure_event(credentials: VideoDBCredentials, label: str, event_prompt: str)
 
     Source: GET /rtstream/event, POST /rtstream/event
     """
-    with credentials.get_client() as client:
-        return adopted_or_created(
-            lambda: _adopt_event(client, label, event_prompt),
-            lambda: client.send(alerts.create_event(event_prompt, label)),
-        )
+    client = credentials.get_client()
+    return adopted_or_created(
+        lambda: _adopt_event(client, label, event_prompt),
+        lambda: client.send(alerts.create_event(event_prompt, label)),
+    )
 
 
 def _adopt_event(client: Client, label: str, event_prompt: str) -> Event | None:
@@ -67,8 +66,7 @@ def list_events(credentials: VideoDBCredentials) -> list[Event]:
 
     Source: GET /rtstream/event
     """
-    with credentials.get_client() as client:
-        return client.send(alerts.list_events()).events
+    return credentials.get_client().send(alerts.list_events()).events
 
 
 @task(task_run_name=RunName("create-alert-{index_id}"), **OPERATION)
@@ -101,8 +99,7 @@ def create_alert(
     Source: POST /rtstream/{id}/index/{index_id}/alert
     """
     call = alerts.create(rtstream_id, index_id, event_id, plain(callback_url), ws_connection_id=ws_connection_id, of=of)
-    with credentials.get_client() as client:
-        return client.send(call)
+    return credentials.get_client().send(call)
 
 
 @task(task_run_name=RunName("ensure-alert-{index_id}"), **OPERATION)
@@ -151,8 +148,8 @@ def ensure_alert(
         get_logger().info("Adopting alert %s", found.id)
         return found
 
-    with credentials.get_client() as client:
-        return adopted_or_created(look, lambda: client.send(call))
+    client = credentials.get_client()
+    return adopted_or_created(look, lambda: client.send(call))
 
 
 def definition(event_id: str | None) -> str | None:
@@ -172,8 +169,7 @@ def list_alerts(credentials: VideoDBCredentials, rtstream_id: str, index_id: str
 
     Source: GET /rtstream/{id}/index/{index_id}/alert
     """
-    with credentials.get_client() as client:
-        return client.send(alerts.list_all(rtstream_id, index_id, of=of)).alerts
+    return credentials.get_client().send(alerts.list_all(rtstream_id, index_id, of=of)).alerts
 
 
 @task(task_run_name=RunName("enable-alert-{alert_id}"), **OPERATION)
@@ -191,8 +187,7 @@ def enable_alert(
 
     Source: PATCH /rtstream/{id}/index/{index_id}/alert/{alert_id}/status
     """
-    with credentials.get_client() as client:
-        client.send(alerts.enable(rtstream_id, index_id, alert_id, of=of))
+    credentials.get_client().send(alerts.enable(rtstream_id, index_id, alert_id, of=of))
 
 
 @task(task_run_name=RunName("disable-alert-{alert_id}"), **OPERATION)
@@ -210,5 +205,4 @@ def disable_alert(
 
     Source: PATCH /rtstream/{id}/index/{index_id}/alert/{alert_id}/status
     """
-    with credentials.get_client() as client:
-        client.send(alerts.disable(rtstream_id, index_id, alert_id, of=of))
+    credentials.get_client().send(alerts.disable(rtstream_id, index_id, alert_id, of=of))

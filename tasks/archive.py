@@ -102,12 +102,12 @@ def _downloading(
     rule: LinkRule,
 ) -> Iterator[tuple[Video, Download]]:
     """Have VideoDB make a file of the video, and open it. Links expire: each try asks for its own."""
-    with credentials.get_client() as client:
-        if url is None:
-            video = client.send(videos.get(video_id, collection_id=collection_id))
-        else:
-            video = Video(id=video_id, collection_id=collection_id, stream_url=url)
-        link = _link(client, video, timeout_s)
+    client = credentials.get_client()
+    if url is None:
+        video = client.send(videos.get(video_id, collection_id=collection_id))
+    else:
+        video = Video(id=video_id, collection_id=collection_id, stream_url=url)
+    link = _link(client, video, timeout_s)
     with Download(link, timeout_s=credentials.timeout_s, where=f"video {video_id}", rule=rule) as download:
         yield video, download
 

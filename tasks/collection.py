@@ -21,8 +21,7 @@ def get_collection(credentials: VideoDBCredentials, collection_id: str = "defaul
 
     Source: GET /collection/{id}
     """
-    with credentials.get_client() as client:
-        return client.send(collection.get(collection_id))
+    return credentials.get_client().send(collection.get(collection_id))
 
 
 @task(task_run_name="list-collections", **OPERATION)
@@ -31,8 +30,7 @@ def list_collections(credentials: VideoDBCredentials) -> list[Collection]:
 
     Source: GET /collection
     """
-    with credentials.get_client() as client:
-        return client.send(collection.list_all()).collections
+    return credentials.get_client().send(collection.list_all()).collections
 
 
 @task(task_run_name=RunName("create-collection-{name}"), **OPERATION)
@@ -49,5 +47,4 @@ def create_collection(
 
     Source: POST /collection
     """
-    with credentials.get_client() as client:
-        return client.send(collection.create(name, description, is_public=is_public))
+    return credentials.get_client().send(collection.create(name, description, is_public=is_public))

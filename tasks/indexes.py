@@ -62,8 +62,7 @@ def index_rtstream_visuals(
         ws_connection_id=ws_connection_id,
         sandbox_id=sandbox_id,
     )
-    with credentials.get_client() as client:
-        return client.send(call)
+    return credentials.get_client().send(call)
 
 
 @task(task_run_name=RunName("index-audio-{rtstream_id}"), **OPERATION)
@@ -109,8 +108,7 @@ def index_rtstream_audio(
         ws_connection_id=ws_connection_id,
         sandbox_id=sandbox_id,
     )
-    with credentials.get_client() as client:
-        return client.send(call)
+    return credentials.get_client().send(call)
 
 
 @task(task_run_name=RunName("index-spoken-words-{rtstream_id}"), **OPERATION)
@@ -159,8 +157,7 @@ def index_rtstream_spoken_words(
         ws_connection_id=ws_connection_id,
         sandbox_id=sandbox_id,
     )
-    with credentials.get_client() as client:
-        return client.send(call)
+    return credentials.get_client().send(call)
 
 
 @task(task_run_name=RunName("index-scenes-{rtstream_id}"), **OPERATION)
@@ -209,8 +206,7 @@ def index_rtstream_scenes(
         ws_connection_id=ws_connection_id,
         sandbox_id=sandbox_id,
     )
-    with credentials.get_client() as client:
-        return client.send(call)
+    return credentials.get_client().send(call)
 
 
 @task(task_run_name=RunName("ensure-scene-index-{name}"), **OPERATION)
@@ -258,10 +254,10 @@ def ensure_scene_index(
         ws_connection_id=ws_connection_id,
         sandbox_id=sandbox_id,
     )
-    with credentials.get_client() as client:
-        return adopted_or_created(
-            lambda: _adopt(client, rtstream_id, name, _TYPES[kind], prompt), lambda: client.send(call)
-        )
+    client = credentials.get_client()
+    return adopted_or_created(
+        lambda: _adopt(client, rtstream_id, name, _TYPES[kind], prompt), lambda: client.send(call)
+    )
 
 
 def _creating(
@@ -311,8 +307,7 @@ def list_rtstream_scene_indexes(credentials: VideoDBCredentials, rtstream_id: st
 
     Source: GET /rtstream/{id}/index/scene
     """
-    with credentials.get_client() as client:
-        return client.send(indexes.list_all(rtstream_id)).indexes
+    return credentials.get_client().send(indexes.list_all(rtstream_id)).indexes
 
 
 @task(task_run_name=RunName("get-scene-index-{index_id}"), **OPERATION)
@@ -329,8 +324,7 @@ def get_rtstream_scene_index(credentials: VideoDBCredentials, rtstream_id: str, 
 
     Source: GET /rtstream/{id}/index/{index_id}
     """
-    with credentials.get_client() as client:
-        return client.send(indexes.get(rtstream_id, index_id))
+    return credentials.get_client().send(indexes.get(rtstream_id, index_id))
 
 
 @task(task_run_name=RunName("get-scenes-{index_id}"), **OPERATION)
@@ -357,8 +351,7 @@ def get_rtstream_scenes(
     Source: GET /rtstream/{id}/index/scene/{index_id}
     """
     call = indexes.scene_page(rtstream_id, index_id, start=start, end=end, page=page, page_size=page_size)
-    with credentials.get_client() as client:
-        return client.send(call)
+    return credentials.get_client().send(call)
 
 
 @task(task_run_name=RunName("get-all-scenes-{index_id}"), **OPERATION)
@@ -381,13 +374,12 @@ def get_all_rtstream_scenes(
     Source: GET /rtstream/{id}/index/scene/{index_id}
     """
     pages = indexes.every_scene_page(rtstream_id, index_id, start=start, end=end)
-    with credentials.get_client() as client:
-        # What moves on to the next page while it is read comes twice.
-        scenes = {
-            (scene.start, scene.end, scene.description): scene
-            for page in client.follow(pages.first, pages.following)
-            for scene in page.scenes
-        }
+    # What moves on to the next page while it is read comes twice.
+    scenes = {
+        (scene.start, scene.end, scene.description): scene
+        for page in credentials.get_client().follow(pages.first, pages.following)
+        for scene in page.scenes
+    }
     return sorted(scenes.values(), key=lambda scene: (scene.start is None, scene.start or 0.0))
 
 
@@ -421,9 +413,9 @@ def stop_rtstream_scene_index(credentials: VideoDBCredentials, rtstream_id: str,
 
 def _act(credentials: VideoDBCredentials, call: Call[None], rtstream_id: str, index_id: str, *, runs: bool) -> None:
     """Start or stop. What doing it twice answers is unknown, so a refusal counts only if it had no effect."""
-    with credentials.get_client() as client:
-        try:
-            client.send(call)
-        except InvalidRequest:
-            if (client.send(indexes.get(rtstream_id, index_id)).status in RUNNING) != runs:
-                raise
+    client = credentials.get_client()
+    try:
+        client.send(call)
+    except InvalidRequest:
+        if (client.send(indexes.get(rtstream_id, index_id)).status in RUNNING) != runs:
+            raise

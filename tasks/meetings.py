@@ -60,8 +60,7 @@ def record_meeting_with_bot(
         callback_data=callback_data,
         time_zone=time_zone,
     )
-    with credentials.get_client() as client:
-        return client.send(call)
+    return credentials.get_client().send(call)
 
 
 @task(task_run_name=RunName("get-meeting-{meeting_id}"), **OPERATION)
@@ -78,8 +77,7 @@ def get_meeting(credentials: VideoDBCredentials, meeting_id: str, collection_id:
 
     Source: GET /collection/{id}/meeting/{meeting_id}
     """
-    with credentials.get_client() as client:
-        return client.send(meetings.get(meeting_id, collection_id=collection_id))
+    return credentials.get_client().send(meetings.get(meeting_id, collection_id=collection_id))
 
 
 @task(task_run_name=RunName("get-meeting-of-{video_id}"), **OPERATION)
@@ -92,8 +90,7 @@ def get_video_meeting(credentials: VideoDBCredentials, video_id: str) -> Meeting
 
     Source: GET /video/{id}/meeting
     """
-    with credentials.get_client() as client:
-        return client.send(meetings.of_video(video_id))
+    return credentials.get_client().send(meetings.of_video(video_id))
 
 
 @task(task_run_name=RunName("wait-for-meeting-{meeting_id}"), **OPERATION)
@@ -123,13 +120,13 @@ def wait_for_meeting(
     Source: GET /collection/{id}/meeting/{meeting_id}
     """
     call = meetings.get(meeting_id, collection_id=collection_id)
-    with credentials.get_client() as client:
-        meeting = wait_until(
-            lambda: client.send(call),
-            lambda seen: (seen.status or "").lower() in {*_DONE, _FAILED},
-            timeout_s=timeout_s,
-            interval_s=interval_s,
-        )
+    client = credentials.get_client()
+    meeting = wait_until(
+        lambda: client.send(call),
+        lambda seen: (seen.status or "").lower() in {*_DONE, _FAILED},
+        timeout_s=timeout_s,
+        interval_s=interval_s,
+    )
     if (meeting.status or "").lower() == _FAILED:
         raise JobFailed(f"the recording of meeting {meeting_id} failed: was the bot let in?")
     return meeting

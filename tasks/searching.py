@@ -18,11 +18,10 @@ from prefect_videodb.tasks._options import OPERATION, RunName
 
 def _found(credentials: VideoDBCredentials, call: Call[SearchResult]) -> SearchResult:
     """Send a search: finding nothing is a result."""
-    with credentials.get_client() as client:
-        try:
-            return client.send(call)
-        except NothingFound:
-            return SearchResult()
+    try:
+        return credentials.get_client().send(call)
+    except NothingFound:
+        return SearchResult()
 
 
 @task(task_run_name=RunName("search-v2-{video_id}"), **OPERATION)
@@ -69,11 +68,10 @@ def search_video_v2(
         session_id=session_id,
         config=config,
     )
-    with credentials.get_client() as client:
-        try:
-            return client.send(call)
-        except NothingFound:
-            return SearchResponse()
+    try:
+        return credentials.get_client().send(call)
+    except NothingFound:
+        return SearchResponse()
 
 
 @task(task_run_name=RunName("ask-{video_id}"), **OPERATION)
@@ -98,8 +96,7 @@ def ask_video(
     Source: POST /video/{id}/ask
     """
     call = searching.ask("video", video_id, question, top_k=top_k, mode=mode, include_sources=include_sources)
-    with credentials.get_client() as client:
-        return client.send(call)
+    return credentials.get_client().send(call)
 
 
 @task(task_run_name=RunName("semantic-search-{video_id}"), **OPERATION)
@@ -219,8 +216,7 @@ def aggregate_video(
         sort=sort,
         index_id=index_id,
     )
-    with credentials.get_client() as client:
-        return client.send(call)
+    return credentials.get_client().send(call)
 
 
 @task(task_run_name=RunName("search-v2-{collection_id}"), **OPERATION)
@@ -267,11 +263,10 @@ def search_collection_v2(
         session_id=session_id,
         config=config,
     )
-    with credentials.get_client() as client:
-        try:
-            return client.send(call)
-        except NothingFound:
-            return SearchResponse()
+    try:
+        return credentials.get_client().send(call)
+    except NothingFound:
+        return SearchResponse()
 
 
 @task(task_run_name=RunName("ask-{collection_id}"), **OPERATION)
@@ -296,8 +291,7 @@ def ask_collection(
     Source: POST /collection/{id}/ask
     """
     call = searching.ask("collection", collection_id, question, top_k=top_k, mode=mode, include_sources=include_sources)
-    with credentials.get_client() as client:
-        return client.send(call)
+    return credentials.get_client().send(call)
 
 
 @task(task_run_name=RunName("semantic-search-{collection_id}"), **OPERATION)
@@ -417,5 +411,4 @@ def aggregate_collection(
         sort=sort,
         index_id=index_id,
     )
-    with credentials.get_client() as client:
-        return client.send(call)
+    return credentials.get_client().send(call)

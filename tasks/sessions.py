@@ -52,8 +52,7 @@ def create_capture_session(
         ws_connection_id=ws_connection_id,
         metadata=metadata,
     )
-    with credentials.get_client() as client:
-        return client.send(call)
+    return credentials.get_client().send(call)
 
 
 @task(task_run_name=RunName("get-capture-session-{session_id}"), **OPERATION)
@@ -72,8 +71,7 @@ def get_capture_session(
 
     Source: GET /collection/{id}/capture/session/{session_id}
     """
-    with credentials.get_client() as client:
-        return client.send(sessions.get(session_id, collection_id=collection_id))
+    return credentials.get_client().send(sessions.get(session_id, collection_id=collection_id))
 
 
 @task(task_run_name="list-capture-sessions", **OPERATION)
@@ -89,8 +87,7 @@ def list_capture_sessions(
 
     Source: GET /collection/{id}/capture/session
     """
-    with credentials.get_client() as client:
-        page = client.send(sessions.list_all(collection_id=collection_id, status=status))
+    page = credentials.get_client().send(sessions.list_all(collection_id=collection_id, status=status))
     if page.next_page:
         # How to ask for them is not known: neither the service's description nor the vendor's SDK does.
         get_logger().warning("The service has more capture sessions than it gives at once: give a status")
@@ -111,8 +108,7 @@ def get_capture_session_rtstream(
 
     Source: GET /collection/{id}/capture/session/{session_id}
     """
-    with credentials.get_client() as client:
-        return client.send(sessions.get(session_id, collection_id=collection_id)).get_rtstream(category)
+    return credentials.get_client().send(sessions.get(session_id, collection_id=collection_id)).get_rtstream(category)
 
 
 @task(task_run_name=RunName("export-capture-session-{session_id}"), **OPERATION)
@@ -148,13 +144,13 @@ def export_capture_session(
         video_channel_id=video_channel_id,
         ws_connection_id=ws_connection_id,
     )
-    with credentials.get_client() as client:
-        export = wait_until(
-            lambda: client.send(call),
-            lambda seen: (seen.export_status or "").lower() in {_EXPORTED, _FAILED},
-            timeout_s=timeout_s,
-            interval_s=interval_s,
-        )
+    client = credentials.get_client()
+    export = wait_until(
+        lambda: client.send(call),
+        lambda seen: (seen.export_status or "").lower() in {_EXPORTED, _FAILED},
+        timeout_s=timeout_s,
+        interval_s=interval_s,
+    )
     if (export.export_status or "").lower() == _FAILED:
         raise JobFailed(f"the export of capture session {session_id} failed")
     return export
@@ -170,5 +166,4 @@ def generate_client_token(credentials: VideoDBCredentials, expires_in: int = 864
 
     Source: POST /capture/session/token
     """
-    with credentials.get_client() as client:
-        return client.send(sessions.client_token(expires_in=expires_in))
+    return credentials.get_client().send(sessions.client_token(expires_in=expires_in))

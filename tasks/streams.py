@@ -68,8 +68,7 @@ def connect_rtstream(
         enable_transcript=enable_transcript,
         ws_connection_id=ws_connection_id,
     )
-    with credentials.get_client() as client:
-        return client.send(call)
+    return credentials.get_client().send(call)
 
 
 @task(task_run_name="ensure-rtstream", **OPERATION)
@@ -97,8 +96,8 @@ def ensure_rtstream(
         store=source.store,
         enable_transcript=source.enable_transcript or None,
     )
-    with credentials.get_client() as client:
-        return adopted_or_created(lambda: _adopt(client, name), lambda: client.send(call))
+    client = credentials.get_client()
+    return adopted_or_created(lambda: _adopt(client, name), lambda: client.send(call))
 
 
 def _adopt(client: Client, name: str) -> RTStream | None:
@@ -145,8 +144,7 @@ def get_rtstream(credentials: VideoDBCredentials, rtstream_id: str) -> RTStream:
 
     Source: GET /rtstream/{id}
     """
-    with credentials.get_client() as client:
-        return client.send(streams.get(rtstream_id))
+    return credentials.get_client().send(streams.get(rtstream_id))
 
 
 @task(task_run_name="list-rtstreams", **OPERATION)
@@ -171,8 +169,7 @@ def list_rtstreams(
     Source: GET /rtstream
     """
     call = streams.list_page(limit=limit, offset=offset, status=status, name=name, ordering=ordering)
-    with credentials.get_client() as client:
-        return client.send(call).results
+    return credentials.get_client().send(call).results
 
 
 @task(task_run_name="list-all-rtstreams", **OPERATION)
@@ -188,8 +185,7 @@ def list_all_rtstreams(
 
     Source: GET /rtstream
     """
-    with credentials.get_client() as client:
-        return all_streams(client, status=status, name=name)
+    return all_streams(credentials.get_client(), status=status, name=name)
 
 
 @task(task_run_name=RunName("update-{rtstream_id}"), **OPERATION)
@@ -206,8 +202,7 @@ def update_rtstream(
 
     Source: PATCH /rtstream/{id}
     """
-    with credentials.get_client() as client:
-        return client.send(streams.update(rtstream_id, name=name, sample_rate=sample_rate))
+    return credentials.get_client().send(streams.update(rtstream_id, name=name, sample_rate=sample_rate))
 
 
 @task(task_run_name=RunName("start-{rtstream_id}"), **OPERATION)
@@ -223,17 +218,17 @@ def start_rtstream(credentials: VideoDBCredentials, rtstream_id: str) -> RTStrea
 
     Source: GET /rtstream/{id}, PATCH /rtstream/{id}/status
     """
-    with credentials.get_client() as client:
-        stream = client.send(streams.get(rtstream_id))
-        if stream.status == CONNECTED:
-            return stream  # connecting starts it, and the service refuses to start it again
-        try:
-            client.send(streams.start(rtstream_id))
-        except InvalidRequest:
-            # It may be on its way to being connected, whatever the service calls that.
-            if client.send(streams.get(rtstream_id)).status == STOPPED:
-                raise
-        return client.send(streams.get(rtstream_id))
+    client = credentials.get_client()
+    stream = client.send(streams.get(rtstream_id))
+    if stream.status == CONNECTED:
+        return stream  # connecting starts it, and the service refuses to start it again
+    try:
+        client.send(streams.start(rtstream_id))
+    except InvalidRequest:
+        # It may be on its way to being connected, whatever the service calls that.
+        if client.send(streams.get(rtstream_id)).status == STOPPED:
+            raise
+    return client.send(streams.get(rtstream_id))
 
 
 @task(task_run_name=RunName("stop-{rtstream_id}"), **OPERATION)
@@ -246,8 +241,7 @@ def stop_rtstream(credentials: VideoDBCredentials, rtstream_id: str) -> None:
 
     Source: PATCH /rtstream/{id}/status
     """
-    with credentials.get_client() as client:
-        stop(client, rtstream_id)
+    stop(credentials.get_client(), rtstream_id)
 
 
 def stop(client: Client, rtstream_id: str) -> None:
@@ -290,8 +284,7 @@ def generate_rtstream_stream(
         player_description=player_description,
         player_slug_prefix=player_slug_prefix,
     )
-    with credentials.get_client() as client:
-        return client.send(call)
+    return credentials.get_client().send(call)
 
 
 @task(task_run_name=RunName("export-{rtstream_id}"), **OPERATION)
@@ -321,17 +314,17 @@ def export_rtstream(
         raise ConfigurationError(f"settle_s is a number of seconds, 0 or more; not {settle_s:g}")
     deadline = time.monotonic() + settle_s
     was_refused = False
-    with credentials.get_client() as client:
-        while True:
-            try:
-                return client.send(streams.export(rtstream_id, name=name), polling=polling("Export", timeout_s))
-            except InvalidRequest as refusal:
-                if time.monotonic() >= deadline:
-                    raise
-                if not was_refused:
-                    get_logger().info("Not ready to be exported yet, asking for up to %g s: %s", settle_s, refusal)
-                was_refused = True
-                time.sleep(min(2.0, max(0.1, deadline - time.monotonic())))
+    client = credentials.get_client()
+    while True:
+        try:
+            return client.send(streams.export(rtstream_id, name=name), polling=polling("Export", timeout_s))
+        except InvalidRequest as refusal:
+            if time.monotonic() >= deadline:
+                raise
+            if not was_refused:
+                get_logger().info("Not ready to be exported yet, asking for up to %g s: %s", settle_s, refusal)
+            was_refused = True
+            time.sleep(min(2.0, max(0.1, deadline - time.monotonic())))
 
 
 @task(task_run_name=RunName("search-{rtstream_id}"), **OPERATION)
@@ -371,11 +364,10 @@ def search_rtstream(
         dynamic_score_percentage=dynamic_score_percentage,
         filter=filter,
     )
-    with credentials.get_client() as client:
-        try:
-            return client.send(call)
-        except NothingFound:
-            return RTStreamSearchResult()
+    try:
+        return credentials.get_client().send(call)
+    except NothingFound:
+        return RTStreamSearchResult()
 
 
 @task(task_run_name=RunName("search-rtstreams-of-{collection_id}"), **OPERATION)
@@ -415,8 +407,7 @@ def search_rtstreams(
         dynamic_score_percentage=dynamic_score_percentage,
         filter=filter,
     )
-    with credentials.get_client() as client:
-        try:
-            return client.send(call)
-        except NothingFound:
-            return RTStreamSearchResult()
+    try:
+        return credentials.get_client().send(call)
+    except NothingFound:
+        return RTStreamSearchResult()

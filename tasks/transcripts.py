@@ -29,8 +29,9 @@ def start_rtstream_transcript(
 
     Source: POST /rtstream/{id}/transcription
     """
-    with credentials.get_client() as client:
-        return client.send(transcripts.start(rtstream_id, engine=engine, ws_connection_id=ws_connection_id))
+    return credentials.get_client().send(
+        transcripts.start(rtstream_id, engine=engine, ws_connection_id=ws_connection_id)
+    )
 
 
 @task(task_run_name=RunName("stop-transcript-{rtstream_id}"), **OPERATION)
@@ -46,8 +47,7 @@ def stop_rtstream_transcript(
 
     Source: POST /rtstream/{id}/transcription
     """
-    with credentials.get_client() as client:
-        return client.send(transcripts.stop(rtstream_id, engine=engine))
+    return credentials.get_client().send(transcripts.stop(rtstream_id, engine=engine))
 
 
 @task(task_run_name=RunName("get-transcript-status-{rtstream_id}"), **OPERATION)
@@ -63,8 +63,7 @@ def get_rtstream_transcript_status(
 
     Source: GET /rtstream/{id}/transcription/status
     """
-    with credentials.get_client() as client:
-        return client.send(transcripts.status(rtstream_id, engine=engine))
+    return credentials.get_client().send(transcripts.status(rtstream_id, engine=engine))
 
 
 @task(task_run_name=RunName("get-transcript-{rtstream_id}"), **OPERATION)
@@ -95,8 +94,7 @@ def get_rtstream_transcript(
     call = transcripts.page(
         rtstream_id, page=page, page_size=page_size, start=start, end=end, since=since, engine=engine
     )
-    with credentials.get_client() as client:
-        return client.send(call)
+    return credentials.get_client().send(call)
 
 
 @task(task_run_name=RunName("follow-transcript-{rtstream_id}"), **OPERATION)
@@ -125,13 +123,13 @@ def follow_rtstream_transcript(
     deadline = time.monotonic() + duration_s
     following = transcripts.FollowUp(rtstream_id, since=since, engine=engine)
     said: list[TranscriptRecord] = []
-    with credentials.get_client() as client:
-        while True:
-            # Asked before the look: what is said until the stream ends is in the last one.
-            over = time.monotonic() >= deadline or client.send(streams.get(rtstream_id)).status != CONNECTED
-            pages = following.pages()
-            for page in client.follow(pages.first, pages.following):
-                said += following.new(page)
-            if over:
-                return sorted(said, key=lambda record: (record.start is None, record.start or 0.0))
-            time.sleep(min(interval_s, max(0.0, deadline - time.monotonic())))
+    client = credentials.get_client()
+    while True:
+        # Asked before the look: what is said until the stream ends is in the last one.
+        over = time.monotonic() >= deadline or client.send(streams.get(rtstream_id)).status != CONNECTED
+        pages = following.pages()
+        for page in client.follow(pages.first, pages.following):
+            said += following.new(page)
+        if over:
+            return sorted(said, key=lambda record: (record.start is None, record.start or 0.0))
+        time.sleep(min(interval_s, max(0.0, deadline - time.monotonic())))

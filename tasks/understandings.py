@@ -40,16 +40,15 @@ def understand_rtstream(
 
     Source: POST /rtstream/{id}/understand
     """
-    with credentials.get_client() as client:
-        return client.send(
-            understandings.understand(
-                rtstream_id,
-                segmentation=segmentation,
-                analyzers=analyzers,
-                store=store,
-                ws_connection_id=ws_connection_id,
-            )
+    return credentials.get_client().send(
+        understandings.understand(
+            rtstream_id,
+            segmentation=segmentation,
+            analyzers=analyzers,
+            store=store,
+            ws_connection_id=ws_connection_id,
         )
+    )
 
 
 @task(task_run_name=RunName("get-{understanding_id}"), **OPERATION)
@@ -67,8 +66,7 @@ def get_rtstream_understanding(
 
     Source: GET /rtstream/{id}/understand/{understanding_id}
     """
-    with credentials.get_client() as client:
-        return client.send(understandings.get(rtstream_id, understanding_id))
+    return credentials.get_client().send(understandings.get(rtstream_id, understanding_id))
 
 
 @task(task_run_name=RunName("list-understandings-{rtstream_id}"), **OPERATION)
@@ -84,8 +82,7 @@ def list_rtstream_understandings(
 
     Source: GET /rtstream/{id}/understand
     """
-    with credentials.get_client() as client:
-        return client.send(understandings.list_all(rtstream_id)).understandings
+    return credentials.get_client().send(understandings.list_all(rtstream_id)).understandings
 
 
 @task(task_run_name=RunName("start-{understanding_id}"), **OPERATION)
@@ -103,8 +100,7 @@ def start_rtstream_understanding(
 
     Source: PATCH /rtstream/{id}/understand/{understanding_id}/status
     """
-    with credentials.get_client() as client:
-        client.send(understandings.start(rtstream_id, understanding_id))
+    credentials.get_client().send(understandings.start(rtstream_id, understanding_id))
 
 
 @task(task_run_name=RunName("stop-{understanding_id}"), **OPERATION)
@@ -122,8 +118,7 @@ def stop_rtstream_understanding(
 
     Source: PATCH /rtstream/{id}/understand/{understanding_id}/status
     """
-    with credentials.get_client() as client:
-        client.send(understandings.stop(rtstream_id, understanding_id))
+    credentials.get_client().send(understandings.stop(rtstream_id, understanding_id))
 
 
 @task(task_run_name=RunName("get-records-{understanding_id}"), **OPERATION)
@@ -151,12 +146,11 @@ def get_rtstream_understanding_records(
 
     Source: GET /rtstream/{id}/understand/{understanding_id}/records
     """
-    with credentials.get_client() as client:
-        return client.send(
-            understandings.record_page(
-                rtstream_id, understanding_id, start, end, output=output, page=page, page_size=page_size
-            )
+    return credentials.get_client().send(
+        understandings.record_page(
+            rtstream_id, understanding_id, start, end, output=output, page=page, page_size=page_size
         )
+    )
 
 
 @task(task_run_name=RunName("get-all-records-{understanding_id}"), **OPERATION)
@@ -181,8 +175,7 @@ def get_all_rtstream_understanding_records(
     Source: GET /rtstream/{id}/understand/{understanding_id}/records
     """
     pages = understandings.every_record_page(rtstream_id, understanding_id, start, end, output=output)
-    with credentials.get_client() as client:
-        return [record for page in client.follow(pages.first, pages.following) for record in page.records]
+    return [record for page in credentials.get_client().follow(pages.first, pages.following) for record in page.records]
 
 
 @task(task_run_name=RunName("index-{rtstream_id}"), **OPERATION)
@@ -209,8 +202,7 @@ def index_rtstream(
 
     Source: POST /rtstream/{id}/indexes
     """
-    with credentials.get_client() as client:
-        return client.send(understandings.index(rtstream_id, source, name=name, use_for=use_for))
+    return credentials.get_client().send(understandings.index(rtstream_id, source, name=name, use_for=use_for))
 
 
 @task(task_run_name=RunName("get-{index_id}"), **OPERATION)
@@ -228,8 +220,7 @@ def get_rtstream_index(
 
     Source: GET /rtstream/{id}/indexes/{index_id}
     """
-    with credentials.get_client() as client:
-        return client.send(understandings.get_index(rtstream_id, index_id))
+    return credentials.get_client().send(understandings.get_index(rtstream_id, index_id))
 
 
 @task(task_run_name=RunName("list-indexes-{rtstream_id}"), **OPERATION)
@@ -245,8 +236,7 @@ def list_rtstream_indexes(
 
     Source: GET /rtstream/{id}/indexes
     """
-    with credentials.get_client() as client:
-        return client.send(understandings.list_indexes(rtstream_id)).indexes
+    return credentials.get_client().send(understandings.list_indexes(rtstream_id)).indexes
 
 
 @task(task_run_name=RunName("start-{index_id}"), **OPERATION)
@@ -264,8 +254,7 @@ def start_rtstream_index(
 
     Source: PATCH /rtstream/{id}/indexes/{index_id}/status
     """
-    with credentials.get_client() as client:
-        client.send(understandings.start_index(rtstream_id, index_id))
+    credentials.get_client().send(understandings.start_index(rtstream_id, index_id))
 
 
 @task(task_run_name=RunName("stop-{index_id}"), **OPERATION)
@@ -283,8 +272,7 @@ def stop_rtstream_index(
 
     Source: PATCH /rtstream/{id}/indexes/{index_id}/status
     """
-    with credentials.get_client() as client:
-        client.send(understandings.stop_index(rtstream_id, index_id))
+    credentials.get_client().send(understandings.stop_index(rtstream_id, index_id))
 
 
 @task(task_run_name=RunName("get-records-{index_id}"), **OPERATION)
@@ -310,12 +298,9 @@ def get_rtstream_index_records(
 
     Source: GET /rtstream/{id}/indexes/{index_id}/records
     """
-    with credentials.get_client() as client:
-        return client.send(
-            understandings.index_record_page(
-                rtstream_id, index_id, start=start, end=end, page=page, page_size=page_size
-            )
-        )
+    return credentials.get_client().send(
+        understandings.index_record_page(rtstream_id, index_id, start=start, end=end, page=page, page_size=page_size)
+    )
 
 
 @task(task_run_name=RunName("get-all-records-{index_id}"), **OPERATION)
@@ -338,5 +323,4 @@ def get_all_rtstream_index_records(
     Source: GET /rtstream/{id}/indexes/{index_id}/records
     """
     pages = understandings.every_index_record_page(rtstream_id, index_id, start=start, end=end)
-    with credentials.get_client() as client:
-        return [record for page in client.follow(pages.first, pages.following) for record in page.records]
+    return [record for page in credentials.get_client().follow(pages.first, pages.following) for record in page.records]

@@ -56,8 +56,7 @@ def get_video(credentials: VideoDBCredentials, video_id: str, collection_id: str
 
     Source: GET /video/{id}
     """
-    with credentials.get_client() as client:
-        return client.send(videos.get(video_id, collection_id=collection_id))
+    return credentials.get_client().send(videos.get(video_id, collection_id=collection_id))
 
 
 @task(task_run_name=RunName("index-spoken-words-{video_id}"), **OPERATION)
@@ -88,21 +87,21 @@ def index_spoken_words(
     Source: GET /video/{id}/index, POST /video/{id}/index
     """
     deadline = time.monotonic() + timeout_s
-    with credentials.get_client() as client:
-        try:
-            index = SpokenWordIndex() if force else _index_as_it_is(client, video_id)
-            if index.status == PROCESSING:
-                index = _wait_for_index(client, video_id, deadline)
-            if index.status == DONE:
-                return index
-            # `force` is the value that is safe to repeat; there is no index that it could throw away.
-            call = videos.index_spoken_words(
-                video_id, language_code=language_code, segmentation_type=segmentation_type, force=True
-            )
-            client.send(call, polling=polling("Indexing the spoken words", deadline - time.monotonic()))
-        except NoSpokenWords as silence:
-            return SpokenWordIndex(status=NO_SPOKEN_WORDS, message=str(silence))
-        return SpokenWordIndex(status=DONE)
+    client = credentials.get_client()
+    try:
+        index = SpokenWordIndex() if force else _index_as_it_is(client, video_id)
+        if index.status == PROCESSING:
+            index = _wait_for_index(client, video_id, deadline)
+        if index.status == DONE:
+            return index
+        # `force` is the value that is safe to repeat; there is no index that it could throw away.
+        call = videos.index_spoken_words(
+            video_id, language_code=language_code, segmentation_type=segmentation_type, force=True
+        )
+        client.send(call, polling=polling("Indexing the spoken words", deadline - time.monotonic()))
+    except NoSpokenWords as silence:
+        return SpokenWordIndex(status=NO_SPOKEN_WORDS, message=str(silence))
+    return SpokenWordIndex(status=DONE)
 
 
 def _index_as_it_is(client: Client, video_id: str) -> SpokenWordIndex:
@@ -136,8 +135,7 @@ def get_spoken_word_index(credentials: VideoDBCredentials, video_id: str) -> Spo
 
     Source: GET /video/{id}/index?index_type=spoken_word
     """
-    with credentials.get_client() as client:
-        return client.send(videos.spoken_word_index(video_id))
+    return credentials.get_client().send(videos.spoken_word_index(video_id))
 
 
 @task(task_run_name=RunName("search-{video_id}"), **OPERATION)
@@ -183,11 +181,10 @@ def search_video(
         filter=filter,
         scene_index_id=scene_index_id,
     )
-    with credentials.get_client() as client:
-        try:
-            return client.send(call)
-        except NothingFound:
-            return SearchResult()
+    try:
+        return credentials.get_client().send(call)
+    except NothingFound:
+        return SearchResult()
 
 
 @task(task_run_name=RunName("get-transcript-{video_id}"), **OPERATION)
@@ -216,8 +213,7 @@ def get_transcript(
     Source: GET /video/{id}/transcription
     """
     call = videos.transcript(video_id, start=start, end=end, segmenter=segmenter, length=length, force=force)
-    with credentials.get_client() as client:
-        return client.send(call, polling=polling("Transcript", timeout_s))
+    return credentials.get_client().send(call, polling=polling("Transcript", timeout_s))
 
 
 @task(task_run_name=RunName("get-transcript-text-{video_id}"), **OPERATION)
@@ -240,8 +236,7 @@ def get_transcript_text(
     Source: GET /video/{id}/transcription
     """
     call = videos.transcript(video_id, start=start, end=end)
-    with credentials.get_client() as client:
-        return client.send(call, polling=polling("Transcript", timeout_s)).text or ""
+    return credentials.get_client().send(call, polling=polling("Transcript", timeout_s)).text or ""
 
 
 @task(task_run_name=RunName("index-scenes-{video_id}"), **OPERATION)
@@ -300,8 +295,7 @@ def index_scenes(
         callback_url=plain(callback_url),
         sandbox_id=sandbox_id,
     )
-    with credentials.get_client() as client:
-        return client.send(call, polling=polling("Indexing the scenes", timeout_s))
+    return credentials.get_client().send(call, polling=polling("Indexing the scenes", timeout_s))
 
 
 @task(task_run_name=RunName("list-scene-index-{video_id}"), **OPERATION)
@@ -319,8 +313,7 @@ def list_scene_index(
 
     Source: GET /video/{id}/index/scene
     """
-    with credentials.get_client() as client:
-        return client.send(videos.list_scene_index(video_id, collection_id=collection_id)).indexes
+    return credentials.get_client().send(videos.list_scene_index(video_id, collection_id=collection_id)).indexes
 
 
 @task(task_run_name=RunName("get-scene-index-{scene_index_id}"), **OPERATION)
@@ -340,8 +333,8 @@ def get_scene_index(
 
     Source: GET /video/{id}/index/scene/{scene_index_id}
     """
-    with credentials.get_client() as client:
-        return client.send(videos.get_scene_index(video_id, scene_index_id, collection_id=collection_id)).scenes
+    call = videos.get_scene_index(video_id, scene_index_id, collection_id=collection_id)
+    return credentials.get_client().send(call).scenes
 
 
 @task(task_run_name=RunName("delete-scene-index-{scene_index_id}"), **OPERATION)
@@ -387,16 +380,16 @@ def _delete(credentials: VideoDBCredentials, call: Call[None]) -> None:
     The repeats are made here: a task that Prefect runs again does not know that an answer was lost.
     """
     lost: AnswerLost | None = None
-    with credentials.get_client() as client:
-        for _ in range(_DELETE_TRIES):
-            try:
-                return client.send(call)
-            except AnswerLost as error:
-                lost = error
-            except NotFound:
-                if lost is None:
-                    raise
-                return None
+    client = credentials.get_client()
+    for _ in range(_DELETE_TRIES):
+        try:
+            return client.send(call)
+        except AnswerLost as error:
+            lost = error
+        except NotFound:
+            if lost is None:
+                raise
+            return None
     if lost is not None:
         lost.retry_is_safe = False
         raise lost
@@ -416,8 +409,7 @@ def get_thumbnail(
 
     Source: GET /video/{id}/thumbnail
     """
-    with credentials.get_client() as client:
-        return client.send(videos.get_thumbnail(video_id))
+    return credentials.get_client().send(videos.get_thumbnail(video_id))
 
 
 @task(task_run_name=RunName("generate-thumbnail-{video_id}"), **OPERATION)
@@ -439,8 +431,9 @@ def generate_thumbnail(
 
     Source: POST /video/{id}/thumbnail
     """
-    with credentials.get_client() as client:
-        return client.send(videos.generate_thumbnail(video_id, time), polling=polling("Thumbnail", timeout_s))
+    return credentials.get_client().send(
+        videos.generate_thumbnail(video_id, time), polling=polling("Thumbnail", timeout_s)
+    )
 
 
 @task(task_run_name=RunName("get-thumbnails-{video_id}"), **OPERATION)
@@ -456,8 +449,7 @@ def get_thumbnails(
 
     Source: GET /video/{id}/thumbnails
     """
-    with credentials.get_client() as client:
-        return client.send(videos.get_thumbnails(video_id)).images
+    return credentials.get_client().send(videos.get_thumbnails(video_id)).images
 
 
 @task(task_run_name=RunName("clip-{video_id}"), **OPERATION)
@@ -481,12 +473,11 @@ def clip_video(
 
     Source: POST /video/{id}/clip
     """
-    with credentials.get_client() as client:
-        try:
-            call = videos.clip(video_id, prompt, content_type, model_name)
-            return client.send(call, polling=polling("Clip", timeout_s))
-        except NothingFound:
-            return SearchResult()
+    try:
+        call = videos.clip(video_id, prompt, content_type, model_name)
+        return credentials.get_client().send(call, polling=polling("Clip", timeout_s))
+    except NothingFound:
+        return SearchResult()
 
 
 @task(task_run_name="compile-clip", **OPERATION)
@@ -506,9 +497,8 @@ def compile_clip(
 
     Source: POST /compile
     """
-    with credentials.get_client() as client:
-        call = videos.compile_clip(shots, collection_id=collection_id)
-        return client.send(call, polling=polling("Compiling the clip", timeout_s))
+    call = videos.compile_clip(shots, collection_id=collection_id)
+    return credentials.get_client().send(call, polling=polling("Compiling the clip", timeout_s))
 
 
 @task(task_run_name=RunName("download-{name}"), **OPERATION)
@@ -523,8 +513,7 @@ def download(credentials: VideoDBCredentials, stream_link: str, name: str, timeo
 
     Source: POST /download
     """
-    with credentials.get_client() as client:
-        return client.send(videos.download(stream_link, name), polling=polling("Download", timeout_s))
+    return credentials.get_client().send(videos.download(stream_link, name), polling=polling("Download", timeout_s))
 
 
 @task(task_run_name=RunName("get-download-{download_id}"), **OPERATION)
@@ -537,5 +526,4 @@ def get_download(credentials: VideoDBCredentials, download_id: str) -> Download:
 
     Source: GET /download/{id}
     """
-    with credentials.get_client() as client:
-        return client.send(videos.get_download(download_id))
+    return credentials.get_client().send(videos.get_download(download_id))

@@ -25,7 +25,7 @@ def connect_websocket(credentials: VideoDBCredentials, collection_id: str = "def
 
     Source: GET /collection/{id}/websocket
     """
-    connection = WebSocketConnection(credentials.get_client(), collection_id, owns_client=True)
+    connection = WebSocketConnection(credentials.get_client(), collection_id)
     connection.connect()
     return connection
 

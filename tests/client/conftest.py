@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypeVar
 import pytest
 
 from prefect_videodb.client import AsyncClient, Call, Client, Job, Polling
+from prefect_videodb.client.transport import close_connections
 from tests.support.recording_server import RecordingServer
 
 T = TypeVar("T")
@@ -20,7 +21,6 @@ class Sender(Protocol):
     def send(self, call: Call[T], *, polling: Polling | None = None) -> T: ...
     def begin(self, call: Call[T]) -> T | Job[T]: ...
     def wait(self, job: Job[T], polling: Polling | None = None) -> T: ...
-    def close(self) -> None: ...
 
 
 class Awaited:
@@ -47,12 +47,9 @@ class Awaited:
     def wait(self, job: Job[T], polling: Polling | None = None) -> T:
         return self.runner.run(self.client.wait(job, polling))
 
-    def close(self) -> None:
-        self.runner.run(self.client.close())
-
     def end(self) -> None:
-        """Close the client, if that was not done, and its event loop."""
-        self.close()
+        """Close the client and its event loop."""
+        self.runner.run(self.client.close())
         self.runner.close()
 
 
@@ -70,12 +67,14 @@ def other_server() -> Iterator[RecordingServer]:
 
 @pytest.fixture(params=[Client, Awaited], ids=["Client", "AsyncClient"])
 def connect(request: pytest.FixtureRequest) -> Iterator[Callable[..., Sender]]:
-    """Make a client of either kind, closed after the test."""
+    """Make a client of either kind. The connections are closed after the test, before the servers."""
     with ExitStack() as stack:
+        stack.callback(close_connections)
 
         def make(base_url: str, **more: Any) -> Sender:
             client: Sender = request.param(**({"api_key": KEY, "base_url": base_url, "timeout_s": 60.0} | more))
-            stack.callback(client.end if isinstance(client, Awaited) else client.close)
+            if isinstance(client, Awaited):
+                stack.callback(client.end)
             return client
 
         yield make

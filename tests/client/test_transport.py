@@ -1,8 +1,12 @@
 """What the network does to the client, and what it makes of it. Real sockets, loopback only."""
 
 import asyncio
+import multiprocessing
+import os
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +18,7 @@ from typing import Any
 import pytest
 
 from prefect_videodb.client import AsyncClient, Call, Client, Polling, streams, videos
+from prefect_videodb.client.transport import close_connections, tls_context
 from prefect_videodb.errors import AnswerLost, ConfigurationError, NotConnected, VideoDBError
 from tests.client.conftest import KEY, Sender
 from tests.support.certificates import make_authority
@@ -220,20 +225,21 @@ def test_a_server_that_closes_after_each_answer_is_no_error(
 
 def test_a_server_that_hangs_up_on_idle_connections_is_no_error(server: RecordingServer) -> None:
     server.tell(STREAM)
-    with Client(api_key=KEY, base_url=server.url, timeout_s=60) as client, ThreadPoolExecutor(AT_ONCE) as pool:
+    client = Client(api_key=KEY, base_url=server.url, timeout_s=60)
+    with ThreadPoolExecutor(AT_ONCE) as pool:
         for done in [pool.submit(client.send, _creating()) for _ in range(AT_ONCE)]:
             done.result()
         server.hang_up()
         _wait_for(lambda: server.open_connections == 0)
 
-        assert client.send(_creating()).id == "rts-1"
-
+    assert client.send(_creating()).id == "rts-1"
     assert len(server.requests) == AT_ONCE + 1
 
 
 def test_many_threads_share_one_client_and_each_gets_its_own_answer(server: RecordingServer) -> None:
     server.answer = lambda request: envelope({"id": request.path.rpartition("/")[2]})
-    with Client(api_key=KEY, base_url=server.url, timeout_s=60) as client, ThreadPoolExecutor(AT_ONCE) as pool:
+    client = Client(api_key=KEY, base_url=server.url, timeout_s=60)
+    with ThreadPoolExecutor(AT_ONCE) as pool:
 
         def work(worker: int) -> list[str]:
             return [client.send(streams.get(f"rts-{worker}-{number}")).id for number in range(25)]
@@ -255,12 +261,9 @@ def test_many_tasks_share_one_client_and_each_gets_its_own_answer(server: Record
             return await asyncio.gather(*(work(client, worker) for worker in range(150)))
 
     assert asyncio.run(go()) == [[f"rts-{worker}-{number}" for number in range(10)] for worker in range(150)]
-    assert server.connections <= 100
 
 
-def test_a_closed_client_has_no_sockets_left_whatever_it_went_through(
-    connect: Connect, server: RecordingServer, other_server: RecordingServer
-) -> None:
+def test_no_socket_is_lost(connect: Connect, server: RecordingServer, other_server: RecordingServer) -> None:
     client = connect(server.url)
     before = _sockets()
     for reply in (STREAM, CUT, Reply(b"{}", 500), Reply(raw=b"garbage\r\n\r\n"), STREAM):
@@ -270,33 +273,115 @@ def test_a_closed_client_has_no_sockets_left_whatever_it_went_through(
     server.tell(envelope({"output_url": other_server.url + "/r"}, status="processing"))
     other_server.tell(envelope({}, status="processing"), STREAM)
     assert client.send(_repeatable(), polling=Polling(interval_s=0.001)).id == "rts-1"
+    _wait_for(lambda: server.open_connections + other_server.open_connections == 1)
 
-    client.close()
+    close_connections()
 
-    _wait_for(lambda: server.open_connections + other_server.open_connections == 0)
+    _wait_for(lambda: server.open_connections == 0)
     assert _sockets() <= before
 
 
-def test_an_answer_under_way_when_the_client_closes_is_still_given_and_leaves_no_connection(
-    server: RecordingServer,
-) -> None:
+def test_clients_share_connections(server: RecordingServer) -> None:
+    """One connection serves every client, account and time-out, one after the other."""
+    server.tell(STREAM)
+    for key, timeout_s in (("first", 60.0), ("second", 60.0), ("first", 5.0)):
+        Client(api_key=key, base_url=server.url, timeout_s=timeout_s).send(_repeatable())
+    asyncio.run(AsyncClient(api_key="third", base_url=server.url).send(_repeatable()))
+
+    assert [request.headers["x-access-token"] for request in server.requests] == ["first", "second", "first", "third"]
+    assert server.connections == 1
+
+
+def test_async_client_belongs_to_no_loop(server: RecordingServer) -> None:
+    server.tell(STREAM)
+    client = AsyncClient(api_key=KEY, base_url=server.url)
+    assert [asyncio.run(client.send(_repeatable())).id for _ in range(2)] == ["rts-1"] * 2
+    asyncio.run(client.close())
+    assert server.connections == 1
+
+
+def test_pool_is_bounded(server: RecordingServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Further threads wait for a connection; what did not get one in time was not sent."""
+    monkeypatch.setattr("prefect_videodb.client.transport.MAX_CONNECTIONS", 4)
     gate = threading.Event()
     server.tell(Reply(STREAM.body, until=gate))
     client = Client(api_key=KEY, base_url=server.url, timeout_s=60)
-    try:
-        with ThreadPoolExecutor(1) as pool:
-            under_way = pool.submit(client.send, _repeatable())
-            _wait_for(lambda: bool(server.requests))
-            client.close()
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        under_way = [pool.submit(client.send, _creating()) for _ in range(AT_ONCE)]
+        try:
+            _wait_for(lambda: len(server.requests) == 4)
+            with pytest.raises(NotConnected, match="all 4 connections were in use") as caught:
+                Client(api_key=KEY, base_url=server.url, timeout_s=0.2).send(_creating())
+            assert caught.value.retry_is_safe
+            assert len(server.requests) == 4
+        finally:
             gate.set()
-            assert under_way.result().id == "rts-1"
-    finally:
-        gate.set()
-
-    _wait_for(lambda: server.open_connections == 0)
+        assert {done.result().id for done in under_way} == {"rts-1"}
+    assert (len(server.requests), server.connections) == (AT_ONCE, 4)
 
 
-def test_a_task_under_way_when_the_client_closes_still_gets_its_answer_and_leaves_no_connection(
+def test_idle_connections_are_closed(server: RecordingServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("prefect_videodb.client.transport._MAX_IDLE_S", 0.2)
+    arrived = threading.Barrier(8)
+
+    def answer(_request: Request) -> Reply:
+        arrived.wait()
+        return STREAM
+
+    server.answer = answer
+    client = Client(api_key=KEY, base_url=server.url, timeout_s=60)
+    with ThreadPoolExecutor(8) as pool:
+        for done in [pool.submit(client.send, _creating()) for _ in range(8)]:
+            done.result()
+    server.tell(STREAM)
+    time.sleep(0.2)
+
+    client.send(_creating())
+
+    _wait_for(lambda: server.open_connections == 1)
+    assert server.connections == 9
+
+
+def test_forked_process_has_its_own_connections(server: RecordingServer) -> None:
+    server.tell(STREAM)
+    client = Client(api_key=KEY, base_url=server.url, timeout_s=60)
+    client.send(_repeatable())
+    child = multiprocessing.get_context("fork").Process(target=client.send, args=(_repeatable(),))
+    child.start()
+    child.join(60)
+    client.send(_repeatable())
+
+    assert child.exitcode == 0
+    assert [request.connection for request in server.requests] == [1, 2, 1]
+
+
+def test_process_ends_without_open_sockets(
+    server: RecordingServer, secure_server: RecordingServer, trust: Path
+) -> None:
+    server.tell(STREAM)
+    program = f"""
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from prefect_videodb.client import AsyncClient, Client, streams
+for url in ({server.url!r}, {secure_server.url!r}):
+    client = Client(api_key="k", base_url=url)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(client.send, [streams.get("rts-1")] * 8))
+    asyncio.run(AsyncClient(api_key="k", base_url=url).send(streams.get("rts-1")))
+"""
+    ended = subprocess.run(
+        [sys.executable, "-X", "dev", "-W", "error", "-c", program],
+        check=False,
+        env={**os.environ, "SSL_CERT_FILE": str(trust)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    _wait_for(lambda: server.open_connections + secure_server.open_connections == 0)
+
+
+def test_a_task_under_way_when_the_client_closes_still_gets_its_answer(
     server: RecordingServer,
 ) -> None:
     gate = threading.Event()
@@ -309,22 +394,11 @@ def test_a_task_under_way_when_the_client_closes_still_gets_its_answer_and_leave
         await client.close()
         gate.set()
         assert (await under_way).id == "rts-1"
-        await asyncio.to_thread(_wait_for, lambda: server.open_connections == 0)
 
     try:
         asyncio.run(go())
     finally:
         gate.set()
-
-
-def test_a_closed_client_says_so(connect: Connect, server: RecordingServer) -> None:
-    client = connect(server.url)
-    client.close()
-
-    with pytest.raises(RuntimeError, match="closed"):
-        client.send(_repeatable())
-
-    assert server.requests == []
 
 
 # --- TLS and proxies ------------------------------------------------------------------------------------------------
@@ -341,19 +415,48 @@ def secure_server(authority: tuple[Path, ssl.SSLContext]) -> Iterator[RecordingS
         yield server
 
 
-def test_an_authority_named_by_the_environment_is_trusted_and_connections_are_used_again(
-    connect: Connect,
-    secure_server: RecordingServer,
-    authority: tuple[Path, ssl.SSLContext],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+@pytest.fixture
+def trust(authority: tuple[Path, ssl.SSLContext], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Trust the authority of the secure server."""
     monkeypatch.setenv("SSL_CERT_FILE", str(authority[0]))
+    return authority[0]
+
+
+@pytest.mark.usefixtures("trust")
+def test_an_authority_named_by_the_environment_is_trusted_and_connections_are_used_again(
+    connect: Connect, secure_server: RecordingServer
+) -> None:
     client = connect(secure_server.url)
 
     for _ in range(10):
         assert client.send(_creating()).id == "rts-1"
 
     assert (len(secure_server.requests), secure_server.connections) == (10, 1)
+
+
+@pytest.mark.usefixtures("trust")
+def test_threads_share_tls_connections(secure_server: RecordingServer) -> None:
+    """A hundred calls of as many clients in twenty threads: twenty handshakes at most, and one context."""
+
+    def call(_: int) -> tuple[str, int]:
+        return Client(api_key=KEY, base_url=secure_server.url).send(_creating()).id, id(tls_context())
+
+    with ThreadPoolExecutor(20) as pool:
+        found = set(pool.map(call, range(100)))
+
+    assert found == {("rts-1", id(tls_context()))}
+    assert len(secure_server.requests) == 100
+    assert secure_server.connections <= 20
+
+
+@pytest.mark.usefixtures("trust")
+def test_tls_server_that_hangs_up_on_idle_connections(secure_server: RecordingServer) -> None:
+    client = Client(api_key=KEY, base_url=secure_server.url)
+    for number in (1, 2, 3):
+        assert client.send(_creating()).id == "rts-1"
+        secure_server.hang_up()
+        _wait_for(lambda: secure_server.open_connections == 0)
+        assert (len(secure_server.requests), secure_server.connections) == (number, number)
 
 
 def test_an_authority_that_nobody_trusts_gets_no_request(connect: Connect, secure_server: RecordingServer) -> None:
@@ -363,14 +466,8 @@ def test_an_authority_that_nobody_trusts_gets_no_request(connect: Connect, secur
     assert secure_server.requests == []
 
 
-def test_a_server_with_another_name_gets_no_request(
-    connect: Connect,
-    secure_server: RecordingServer,
-    authority: tuple[Path, ssl.SSLContext],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("SSL_CERT_FILE", str(authority[0]))
-
+@pytest.mark.usefixtures("trust")
+def test_a_server_with_another_name_gets_no_request(connect: Connect, secure_server: RecordingServer) -> None:
     with pytest.raises(NotConnected):
         connect(secure_server.url.replace("127.0.0.1", "localhost")).send(_creating())
 
@@ -392,17 +489,11 @@ def proxy() -> Iterator[Proxy]:
 
 @pytest.fixture
 def through_proxy(connect: Connect, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> Iterator[Connect]:
-    """Make clients whose environment names the proxy, closed before it."""
+    """Make clients whose environment names the proxy; it is closed after their connections."""
     for name in ("http_proxy", "https_proxy"):
         monkeypatch.setenv(name, proxy.url)
-    with ExitStack() as stack:
-
-        def make(base_url: str) -> Sender:
-            client = connect(base_url)
-            stack.callback(client.close)
-            return client
-
-        yield make
+    yield connect
+    close_connections()
 
 
 def test_plain_requests_go_through_the_proxy_of_the_environment(
@@ -419,14 +510,10 @@ def test_plain_requests_go_through_the_proxy_of_the_environment(
     assert "cookie" not in server.requests[2].headers
 
 
+@pytest.mark.usefixtures("trust")
 def test_tls_goes_through_the_proxy_in_a_tunnel_that_it_cannot_read(
-    through_proxy: Connect,
-    proxy: Proxy,
-    secure_server: RecordingServer,
-    authority: tuple[Path, ssl.SSLContext],
-    monkeypatch: pytest.MonkeyPatch,
+    through_proxy: Connect, proxy: Proxy, secure_server: RecordingServer
 ) -> None:
-    monkeypatch.setenv("SSL_CERT_FILE", str(authority[0]))
     client = through_proxy(secure_server.url)
 
     assert client.send(_creating()).id == "rts-1"

@@ -4,15 +4,19 @@ import asyncio
 import logging
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.server import ServerConnection, serve
 
 from prefect_videodb.client import AsyncClient, Client, alerts, indexes, streams
 from prefect_videodb.client.models import AlertFrame, Connected, Frame, TranscriptFrame
 from prefect_videodb.client.websocket import AsyncWebSocketConnection, WebSocketConnection
 from prefect_videodb.errors import AuthenticationError, NotConnected, UnexpectedAnswer
 from prefect_videodb.local_server import LocalServer
+from tests.support.certificates import make_authority
 from tests.support.processes import free_port
 from tests.support.recording_server import RecordingServer, envelope
 
@@ -188,6 +192,30 @@ def test_an_address_that_is_none_is_an_unexpected_answer(url: str | None) -> Non
         pytest.raises(UnexpectedAnswer, match="no address of a WebSocket"),
     ):
         WebSocketConnection(client).connect()
+
+
+def test_wss_trusts_the_authority_of_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    authority, tls = make_authority(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority))
+
+    def greet(socket: ServerConnection) -> None:
+        socket.send('{"connection_id": "c-1"}')
+        with suppress(ConnectionClosed):
+            socket.recv()
+
+    async def connected_async(base_url: str) -> str:
+        async with AsyncWebSocketConnection(AsyncClient(api_key=KEY, base_url=base_url)) as socket:
+            return socket.connection_id
+
+    with serve(greet, "127.0.0.1", 0, ssl=tls) as sockets, RecordingServer() as server:
+        thread = threading.Thread(target=sockets.serve_forever)
+        thread.start()
+        server.tell(envelope({"websocket_url": f"wss://127.0.0.1:{sockets.socket.getsockname()[1]}/"}))
+        with WebSocketConnection(Client(api_key=KEY, base_url=server.url)) as socket:
+            assert socket.connection_id == "c-1"
+        assert asyncio.run(connected_async(server.url)) == "c-1"
+        sockets.shutdown()
+        thread.join()
 
 
 def test_the_address_never_shows(caplog: pytest.LogCaptureFixture) -> None:

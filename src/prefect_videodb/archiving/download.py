@@ -161,9 +161,8 @@ class Download:
         url, came_from = self._link(self._url), None
         for _ in range(_MAX_REDIRECTS + 1):
             to = origin(url)
-            proxy = proxy_of(to)
-            admits = self._rule.check(url, came_from=came_from, proxied=proxy is not None)
-            self._connection = open_connection(to, proxy, deadline, admits=admits)
+            admits = self._rule.check(url, came_from=came_from, proxied=proxy_of(to) is not None)
+            self._connection = open_connection(to, deadline, admits=admits)
             self._connection.set_deadline(deadline)
             answer = self._connection.ask(httpx.Request("GET", url, headers=headers))
             if answer.status not in _REDIRECTS:

@@ -1,12 +1,13 @@
-"""Send calls: `Client` and `AsyncClient`, the only modules of the client that open a socket."""
+"""Send calls: `Client` and `AsyncClient`."""
 
 import asyncio
 import logging
 import re
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 import httpx
@@ -17,7 +18,7 @@ from prefect_videodb.client.answer import Answer, read, read_poll
 from prefect_videodb.client.body import ACCEPT_ENCODING, UnreadableBody
 from prefect_videodb.client.call import Call, Job, Query
 from prefect_videodb.client.hosts import Admits, LinkRefused, of_service, origin
-from prefect_videodb.client.transport import AsyncTransport, Response, Transport, proxy_of
+from prefect_videodb.client.transport import MAX_CONNECTIONS, connections_to, exchange_once, proxy_of
 from prefect_videodb.errors import (
     AnswerLost,
     ConfigurationError,
@@ -34,6 +35,8 @@ from prefect_videodb.urls import SERVICE
 from prefect_videodb.urls import read as read_url
 
 T = TypeVar("T")
+A = TypeVar("A")
+R = TypeVar("R")
 logger = logging.getLogger(__name__)
 
 BASE_URL = "https://api.videodb.io"
@@ -146,10 +149,22 @@ def _percent(percentage: float | None) -> str:
     return "progress unknown" if percentage is None else f"{percentage:.0f} %"
 
 
-class _Connection:
-    """What both clients share: where the service is, and what of a request may be shown."""
+class Client:
+    """Send calls and wait for their results. Safe to share between threads.
 
-    def __init__(self, *, api_key: str | SecretStr, base_url: str, timeout_s: float, account: str) -> None:
+    The connections belong to the process (`client/transport.py`): a client costs nothing, and need not be closed.
+
+    Args:
+        api_key: the VideoDB API key; never shown, and sent to the host of `base_url` only.
+        base_url: where the service is.
+        timeout_s: how long one exchange may take, from the first packet to the last byte of the answer, in seconds.
+            Long jobs are polled and have their own `Polling`.
+        account: what messages call the account, so that their reader knows which key to mend.
+    """
+
+    def __init__(
+        self, *, api_key: str | SecretStr, base_url: str = BASE_URL, timeout_s: float = 30.0, account: str = ""
+    ) -> None:
         self._account = account
         key = api_key.get_secret_value() if isinstance(api_key, SecretStr) else api_key
         if not key or not key.isascii() or any(character.isspace() or not character.isprintable() for character in key):
@@ -158,16 +173,64 @@ class _Connection:
                 f"set {API_KEY_VARIABLE}, or save a VideoDBCredentials block"
             )
         self.base_url = _usable(base_url)
-        self._origin = _origin(self.base_url)
+        self._origin = origin(httpx.URL(self.base_url))
         self._where = redact_url(self.base_url).removesuffix("/…")
         self._secrets = (key,)
         self._headers = _PLAIN_HEADERS | {_KEY_HEADER: key, "x-videodb-client": _AGENT}
         self._timeout_s = timeout_s
         self._links = of_service(self.base_url)
-        self._closed = False
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(base_url={self.base_url!r})"
+
+    def send(self, call: Call[T], *, polling: Polling | None = None) -> T:
+        """Send a call, wait for a job if it starts one, and give the result.
+
+        Raises:
+            VideoDBError: see the tree in `prefect_videodb.errors`.
+        """
+        outcome = self.begin(call)
+        return self.wait(outcome, polling) if isinstance(outcome, Job) else outcome
+
+    def begin(self, call: Call[T]) -> T | Job[T]:
+        """Send a call and do not wait: give its result, or the job that will bring it."""
+        return read(call, self._exchange(call, self._request(call), None, repeatable=call.repeatable))
+
+    def wait(self, job: Job[T], polling: Polling | None = None) -> T:
+        """Wait for a job.
+
+        Raises:
+            JobUnfinished: it outlived the wait; it goes on, and can be waited for again.
+        """
+        waiting = _Waiting(job, polling or Polling())
+        while True:
+            time.sleep(waiting.pause_s())
+            try:
+                answer = self.poll(job)
+            except TransportError as error:
+                waiting.failed(error)
+                continue
+            outcome = waiting.looked(answer)
+            if not isinstance(outcome, Job):
+                return outcome
+
+    def poll(self, job: Job[Any]) -> Answer:
+        """Ask once how a job stands."""
+        return self._exchange(job.call, *self._poll_request(job), repeatable=True)
+
+    def follow(self, first: Call[T], following: Callable[[T], Call[T] | None]) -> Iterator[T]:
+        """Send a call and those that follow from its answers, page by page."""
+        call: Call[T] | None = first
+        while call is not None:
+            page = self.send(call)
+            yield page
+            call = following(page)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Change nothing: there is nothing to close."""
 
     def _request(self, call: Call[Any]) -> httpx.Request:
         return self._built(
@@ -213,12 +276,21 @@ class _Connection:
             what = foreign(error, call.secrets + self._secrets)
         raise ConfigurationError(f"{call}: cannot be sent: {what}")
 
-    def _answer(self, call: Call[Any], response: Response) -> Answer:
-        logger.debug("%s: HTTP %s", call, response.status)
-        secrets = call.secrets + self._secrets
-        return Answer(
-            response.status, response.headers, response.body, secrets, host=self._where, account=self._account
-        )
+    def _exchange(self, call: Call[Any], request: httpx.Request, admits: Admits | None, *, repeatable: bool) -> Answer:
+        try:
+            if origin(request.url) == self._origin:
+                response = connections_to(self._origin).exchange(request, self._timeout_s)
+            else:
+                response = exchange_once(request, self._timeout_s, admits)
+        except _NO_ANSWER as error:
+            failure = self._failure(call, error, repeatable=repeatable)
+        else:
+            logger.debug("%s: HTTP %s", call, response.status)
+            secrets = call.secrets + self._secrets
+            return Answer(
+                response.status, response.headers, response.body, secrets, host=self._where, account=self._account
+            )
+        raise failure  # here, so that the first error, which knows the whole request, does not hang on it
 
     def _failure(
         self, call: Call[Any], error: httpx.HTTPError | UnreadableBody | LinkRefused, *, repeatable: bool
@@ -237,93 +309,22 @@ class _Connection:
         )
 
 
-class Client(_Connection):
-    """Send calls and wait for their results. Safe to share between threads; connections are reused.
+class AsyncClient:
+    """The same as `Client`, awaited; it belongs to no event loop.
 
-    Args:
-        api_key: the VideoDB API key; never shown, and sent to the host of `base_url` only.
-        base_url: where the service is.
-        timeout_s: how long one exchange may take, from the first packet to the last byte of the answer, in seconds.
-            Long jobs are polled and have their own `Polling`.
-        account: what messages call the account, so that their reader knows which key to mend.
+    Each exchange is made in a thread, over the connections of `Client`. If its call is cancelled, it ends by itself,
+    after `timeout_s` at the latest. A forked process makes its own client.
     """
 
     def __init__(
         self, *, api_key: str | SecretStr, base_url: str = BASE_URL, timeout_s: float = 30.0, account: str = ""
     ) -> None:
-        super().__init__(api_key=api_key, base_url=base_url, timeout_s=timeout_s, account=account)
-        self._transport = Transport(self.base_url)
+        self._client = Client(api_key=api_key, base_url=base_url, timeout_s=timeout_s, account=account)
+        self._threads = ThreadPoolExecutor(MAX_CONNECTIONS, thread_name_prefix="videodb")
+        self.base_url = self._client.base_url
 
-    def send(self, call: Call[T], *, polling: Polling | None = None) -> T:
-        """Send a call, wait for a job if it starts one, and give the result.
-
-        Raises:
-            VideoDBError: see the tree in `prefect_videodb.errors`.
-        """
-        outcome = self.begin(call)
-        return self.wait(outcome, polling) if isinstance(outcome, Job) else outcome
-
-    def begin(self, call: Call[T]) -> T | Job[T]:
-        """Send a call and do not wait: give its result, or the job that will bring it."""
-        return read(call, self._exchange(call, self._request(call), None, repeatable=call.repeatable))
-
-    def wait(self, job: Job[T], polling: Polling | None = None) -> T:
-        """Wait for a job.
-
-        Raises:
-            JobUnfinished: it outlived the wait; it goes on, and can be waited for again.
-        """
-        waiting = _Waiting(job, polling or Polling())
-        while True:
-            time.sleep(waiting.pause_s())
-            try:
-                answer = self._exchange(job.call, *self._poll_request(job), repeatable=True)
-            except TransportError as error:
-                waiting.failed(error)
-                continue
-            outcome = waiting.looked(answer)
-            if not isinstance(outcome, Job):
-                return outcome
-
-    def follow(self, first: Call[T], following: Callable[[T], Call[T] | None]) -> Iterator[T]:
-        """Send a call and those that follow from its answers, page by page."""
-        call: Call[T] | None = first
-        while call is not None:
-            page = self.send(call)
-            yield page
-            call = following(page)
-
-    def _exchange(self, call: Call[Any], request: httpx.Request, admits: Admits | None, *, repeatable: bool) -> Answer:
-        if self._closed:
-            raise RuntimeError("this client is closed; make a new one")
-        try:
-            return self._answer(call, self._transport.exchange(request, self._timeout_s, admits))
-        except _NO_ANSWER as error:
-            failure = self._failure(call, error, repeatable=repeatable)
-        raise failure  # here, so that the first error, which knows the whole request, does not hang on it
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._closed = True
-        self._transport.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-class AsyncClient(_Connection):
-    """The same as `Client`, awaited. Takes the same calls."""
-
-    def __init__(
-        self, *, api_key: str | SecretStr, base_url: str = BASE_URL, timeout_s: float = 30.0, account: str = ""
-    ) -> None:
-        super().__init__(api_key=api_key, base_url=base_url, timeout_s=timeout_s, account=account)
-        self._transport = AsyncTransport(self.base_url)
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(base_url={self.base_url!r})"
 
     async def send(self, call: Call[T], *, polling: Polling | None = None) -> T:
         """Send a call, wait for a job if it starts one, and give the result.
@@ -336,7 +337,7 @@ class AsyncClient(_Connection):
 
     async def begin(self, call: Call[T]) -> T | Job[T]:
         """Send a call and do not wait: give its result, or the job that will bring it."""
-        return read(call, await self._exchange(call, self._request(call), None, repeatable=call.repeatable))
+        return await self._in_thread(self._client.begin, call)
 
     async def wait(self, job: Job[T], polling: Polling | None = None) -> T:
         """Wait for a job.
@@ -348,7 +349,7 @@ class AsyncClient(_Connection):
         while True:
             await asyncio.sleep(waiting.pause_s())
             try:
-                answer = await self._exchange(job.call, *self._poll_request(job), repeatable=True)
+                answer = await self._in_thread(self._client.poll, job)
             except TransportError as error:
                 waiting.failed(error)
                 continue
@@ -364,28 +365,18 @@ class AsyncClient(_Connection):
             yield page
             call = following(page)
 
-    async def _exchange(
-        self, call: Call[Any], request: httpx.Request, admits: Admits | None, *, repeatable: bool
-    ) -> Answer:
-        if self._closed:
-            raise RuntimeError("this client is closed; make a new one")
-        try:
-            return self._answer(call, await self._transport.exchange(request, self._timeout_s, admits))
-        except _NO_ANSWER as error:
-            failure = self._failure(call, error, repeatable=repeatable)
-        raise failure  # here, so that the first error, which knows the whole request, does not hang on it
+    async def _in_thread(self, work: Callable[[A], R], argument: A) -> R:
+        context = copy_context()
+        return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: context.run(work, argument))
 
     async def close(self) -> None:
-        """Close the connections."""
-        self._closed = True
-        await self._transport.aclose()
+        """Let the threads end, each after the exchange that it is making."""
+        self._threads.shutdown(wait=False)
 
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close()
 
 

@@ -2,42 +2,44 @@
 
 From the first packet to the last byte of the answer an exchange takes `timeout_s` at most, however slowly the other end
 sends; no more than `MAX_BODY_BYTES` of an answer are read or decoded. Only the resolver of the system, which a thread
-cannot interrupt, has time-outs of its own.
+cannot interrupt, has time-outs of its own. httpx has time-outs for each read, and no limit of size.
 
-httpx keeps its connections in one pool that is searched through for every request and again for every answer; with 32
-calls at a time that costs more than the calls. Here each call takes an idle connection off a stack and lays it back.
-`benchmarks/client.py` measures it.
+All threads and clients of a process share the connections to a service (`connections_to`) and one TLS context, whose
+authorities take 20 ms to read. The API key is a header of each request, so that one connection serves several accounts.
+`benchmarks/client.py` compares this with httpx.
 
-The proxies of the environment are used, those with `http://`. No transport sends a cookie or follows a redirect.
+The proxies of the environment are used, those with `http://`. No cookie is sent, and no redirect is followed.
 """
 
-import asyncio
+import atexit
 import base64
+import functools
 import http.client
-import re
+import os
 import select
 import socket
 import ssl
+import threading
 import time
 from collections import deque
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
+from prefect_videodb._clock import steady_now
 from prefect_videodb.client.body import Body
 from prefect_videodb.client.hosts import Admits, Origin, PrivateAddress, origin
 
-# A connection that has been idle for longer may be closed at the other end at any moment: it is not used again.
-_IDLE_S = 5.0
+# Node and uvicorn close a connection that was idle for 5 s; a request that crosses with that would be lost.
+_MAX_IDLE_S = 4.0
 _CONNECT_TIMEOUT_S = 10.0
 _CHUNK_BYTES = 1 << 16
 _SUCCESS = range(200, 300)
-_LENGTH = re.compile(r"[0-9]{1,20}")
-# The most connections of an `AsyncClient`; as many as httpx's default.
-_MOST_CONNECTIONS = 100
+# To one service: a process may usually open 1,024 files. Further threads wait for a connection.
+MAX_CONNECTIONS = 200
+_TRUST_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,23 +132,30 @@ def _check_proxy(proxy: httpx.URL) -> None:
         raise httpx.ProxyError(f"the environment's proxy is {proxy.scheme}://, and only http:// proxies are spoken to")
 
 
+_tls_lock = threading.RLock()
+# A child that is forked while another thread holds the lock would wait for it for ever.
+os.register_at_fork(before=_tls_lock.acquire, after_in_parent=_tls_lock.release, after_in_child=_tls_lock.release)
+
+
 def tls_context() -> ssl.SSLContext:
-    """Return whom to trust, as httpx does, for connections that end by a deadline."""
+    """Return whom to trust, as httpx does, for connections that end by a deadline; made once."""
+    with _tls_lock:
+        return _tls_context(*map(os.environ.get, _TRUST_VARIABLES))
+
+
+@functools.cache
+def _tls_context(*_trust: str | None) -> ssl.SSLContext:
     context = httpx.create_ssl_context()
     context.sslsocket_class = _DeadlinedTLS
     return context
 
 
-def open_connection(
-    to: Origin, proxy: httpx.URL | None, deadline: float, *, tls: ssl.SSLContext | None = None, admits: Admits | None
-) -> Connection:
+def open_connection(to: Origin, deadline: float, *, admits: Admits | None = None) -> Connection:
     """Connect, directly or through a proxy.
 
     Args:
         to: scheme, host and port.
-        proxy: what connects instead.
         deadline: by when, of `time.monotonic()`; in 10 s at most.
-        tls: whom to trust; the usual authorities when None.
         admits: whether an address may be connected to; any when None.
 
     Raises:
@@ -156,34 +165,27 @@ def open_connection(
     scheme, host, port = to
     began = time.monotonic()
     deadline = min(deadline, began + _CONNECT_TIMEOUT_S)
-    found: socket.socket | None = None
+    proxy = proxy_of(to)
+    connection = Connection(host, port)
     try:
         if proxy is None:
-            found = connected_socket(host, port, deadline, admits=admits)
+            connection.sock = connected_socket(host, port, deadline, admits=admits)
         else:
-            found = _through(proxy, to, deadline)
-        connection = Connection(host, port)
+            connection.sock = _through(proxy, to, deadline)
         if scheme == "https":
-            found.settimeout(seconds_left(deadline))
-            found = (tls or tls_context()).wrap_socket(found, server_hostname=host)
-        elif proxy is not None:
+            connection.sock.settimeout(seconds_left(deadline))
+            wrapped = tls_context().wrap_socket(connection.sock, server_hostname=host)
+            connection.sock = wrapped  # type: ignore[assignment]  # the context makes deadlined ones
+        else:
             connection.proxy = proxy
-        connection.sock = found  # type: ignore[assignment]  # made by a context whose sockets are deadlined
-    except TimeoutError as error:
-        _closed(found)
-        raise httpx.ConnectTimeout(f"no connection within {deadline - began:.3g} s") from error
-    except (OSError, UnicodeError, http.client.HTTPException) as error:
-        _closed(found)
-        raise httpx.ConnectError(str(error) or type(error).__name__) from error
-    except BaseException:
-        _closed(found)
+    except BaseException as error:
+        connection.close()
+        if isinstance(error, TimeoutError):
+            raise httpx.ConnectTimeout(f"no connection within {deadline - began:.3g} s") from error
+        if isinstance(error, OSError | UnicodeError | http.client.HTTPException):
+            raise httpx.ConnectError(str(error) or type(error).__name__) from error
         raise
     return connection
-
-
-def _closed(found: socket.socket | None) -> None:
-    if found is not None:
-        found.close()
 
 
 def connected_socket(host: str, port: int, deadline: float, *, admits: Admits | None) -> _Deadlined:
@@ -197,20 +199,16 @@ def connected_socket(host: str, port: int, deadline: float, *, admits: Admits | 
     admitted = [entry for entry in found if admits is None or admits(str(entry[4][0]))]
     if not admitted:
         raise PrivateAddress(host, str(found[0][4][0]))
-    for number, (family, kind, protocol, _, address) in enumerate(admitted):
-        tries_left = len(admitted) - number
+    for tries_left, (family, kind, protocol, _, address) in zip(range(len(admitted), 0, -1), admitted, strict=True):
         one = _Deadlined(family, kind, protocol)
         try:
             one.settimeout(seconds_left(deadline) / tries_left)
             one.connect(address)
             one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        except OSError:
+        except BaseException as error:
             one.close()
-            if tries_left == 1:
+            if tries_left == 1 or not isinstance(error, OSError):
                 raise
-        except BaseException:
-            one.close()
-            raise
         else:
             return one
     raise AssertionError("unreachable: the last address returns or raises")
@@ -248,7 +246,7 @@ def _authorization(proxy: httpx.URL) -> list[tuple[str, str]]:
     return [("Proxy-Authorization", f"Basic {token}")]
 
 
-def exchange_once(request: httpx.Request, timeout_s: float, admits: Admits | None) -> Response:
+def exchange_once(request: httpx.Request, timeout_s: float, admits: Admits | None = None) -> Response:
     """Send one request over a connection of its own and read the answer.
 
     Raises:
@@ -257,8 +255,7 @@ def exchange_once(request: httpx.Request, timeout_s: float, admits: Admits | Non
         PrivateAddress: the address may not be connected to.
     """
     deadline = time.monotonic() + timeout_s
-    to = origin(request.url)
-    connection = open_connection(to, proxy_of(to), deadline, admits=admits)
+    connection = open_connection(origin(request.url), deadline, admits=admits)
     try:
         return _exchange(connection, request, deadline, timeout_s)
     finally:
@@ -286,124 +283,79 @@ def _exchange(connection: Connection, request: httpx.Request, deadline: float, t
     return Response(answer.status, httpx.Headers(answer.getheaders()), content)
 
 
-class Transport:
-    """HTTP/1.1 on the standard library's `http.client`, with a stack of idle connections to one host."""
+class ConnectionPool:
+    """The connections to one service. Threads share them; the one that was used last is used next."""
 
-    def __init__(self, base_url: str) -> None:
-        self._origin = origin(httpx.URL(base_url))
-        self._proxy = proxy_of(self._origin)
-        self._tls = tls_context() if self._origin[0] == "https" else None
-        # A deque's append and pop are atomic: no lock is needed.
+    def __init__(self, to: Origin) -> None:
+        self._to = to
+        self._room = threading.BoundedSemaphore(MAX_CONNECTIONS)
+        self._lock = threading.Lock()
         self._idle: deque[tuple[Connection, float]] = deque()
-        self._closed = False
 
-    def exchange(self, request: httpx.Request, timeout_s: float, admits: Admits | None = None) -> Response:
-        """Send one request and read its whole answer: see `exchange_once`."""
-        if origin(request.url) != self._origin:
-            return exchange_once(request, timeout_s, admits)
+    def exchange(self, request: httpx.Request, timeout_s: float) -> Response:
+        """Send one request to the service and read its whole answer: see `exchange_once`."""
         deadline = time.monotonic() + timeout_s
-        connection = self._take() or open_connection(self._origin, self._proxy, deadline, tls=self._tls, admits=None)
+        if not self._room.acquire(timeout=timeout_s):
+            raise httpx.PoolTimeout(f"all {MAX_CONNECTIONS} connections were in use for {timeout_s:g} s")
         try:
-            response = _exchange(connection, request, deadline, timeout_s)
-        except BaseException:
-            connection.close()
-            raise
-        if connection.sock is not None:  # else the other end said that it closes
-            self._idle.append((connection, time.monotonic()))
-            if self._closed:  # meanwhile, by another thread: nobody comes to close this one
-                self.close()
-        return response
+            connection = self._take() or open_connection(self._to, deadline)
+            try:
+                response = _exchange(connection, request, deadline, timeout_s)
+            except BaseException:
+                connection.close()
+                raise
+            self._keep(connection)
+            return response
+        finally:
+            self._room.release()
 
     def _take(self) -> Connection | None:
-        while True:
-            try:
+        with self._lock:
+            while self._idle:
                 connection, since = self._idle.pop()
-            except IndexError:
-                return None
-            if time.monotonic() - since < _IDLE_S and not _has_input(connection):
-                return connection
-            connection.close()
+                if steady_now() - since < _MAX_IDLE_S and not _has_input(connection):
+                    return connection
+                connection.close()
+        return None
+
+    def _keep(self, connection: Connection) -> None:
+        if connection.sock is None:  # the other end said that it closes
+            return
+        now = steady_now()
+        with self._lock:
+            self._idle.append((connection, now))
+            while now - self._idle[0][1] >= _MAX_IDLE_S:
+                self._idle.popleft()[0].close()
 
     def close(self) -> None:
-        """Close the idle connections; one in use closes after its answer."""
-        self._closed = True
-        with suppress(IndexError):  # another thread may take the last one
-            while True:
-                self._idle.pop()[0].close()
+        """Close the idle connections."""
+        while self._idle:
+            self._idle.pop()[0].close()
 
 
 def _has_input(connection: Connection) -> bool:
-    """Tell whether an idle connection has something to read: the other end closed it, or broke the protocol."""
+    """Whether an idle connection has something to read: the other end closed it, or broke the protocol."""
+    if isinstance(connection.sock, ssl.SSLSocket) and connection.sock.pending():
+        return True
     poll = select.poll()
     poll.register(connection.sock, select.POLLIN)
     return bool(poll.poll(0))
 
 
-class AsyncTransport:
-    """A stack of httpx transports with one connection each: none has a pool to search through."""
-
-    def __init__(self, base_url: str) -> None:
-        self._origin = origin(httpx.URL(base_url))
-        self._proxy = proxy_of(self._origin)
-        self._tls = httpx.create_ssl_context() if self._origin[0] == "https" else None
-        self._idle: list[httpx.AsyncHTTPTransport] = []
-        self._closed = False
-        self._room = asyncio.Semaphore(_MOST_CONNECTIONS)
-
-    async def exchange(self, request: httpx.Request, timeout_s: float, admits: Admits | None = None) -> Response:
-        """Send one request and read its whole answer: see `exchange_once`."""
-        if origin(request.url) != self._origin:
-            return await asyncio.to_thread(exchange_once, request, timeout_s, admits)
-        async with self._room:
-            one = self._idle.pop() if self._idle else self._new()
-            try:
-                response = await _exchange_async(one, request, timeout_s)
-            except BaseException:
-                await one.aclose()
-                raise
-            self._idle.append(one)
-            if self._closed:  # meanwhile, by another task: nobody comes to close this one
-                await self.aclose()
-            return response
-
-    def _new(self) -> httpx.AsyncHTTPTransport:
-        # Without a context this is plain http to the one host: no connection of it is ever encrypted, nor verified.
-        limits = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=_IDLE_S)
-        if self._proxy is not None:
-            _check_proxy(self._proxy)
-        proxy = None if self._proxy is None else httpx.Proxy(self._proxy)
-        return httpx.AsyncHTTPTransport(verify=self._tls or False, limits=limits, trust_env=False, proxy=proxy)
-
-    async def aclose(self) -> None:
-        """Close the idle connections; one in use closes after its answer."""
-        self._closed = True
-        while self._idle:
-            await self._idle.pop().aclose()
+_pools: dict[Origin, ConnectionPool] = {}
 
 
-async def _exchange_async(one: httpx.AsyncHTTPTransport, request: httpx.Request, timeout_s: float) -> Response:
-    has_left = False
-
-    async def trace(event: str, _: object) -> None:
-        nonlocal has_left
-        has_left = has_left or event == "http11.send_request_headers.started"
-
-    timeout = httpx.Timeout(timeout_s, connect=min(timeout_s, _CONNECT_TIMEOUT_S))
-    request.extensions = {"timeout": timeout.as_dict(), "trace": trace}
-    try:
-        async with asyncio.timeout(timeout_s):
-            answer = await one.handle_async_request(request)
-            body = Body(answer.headers.get("content-encoding", ""), _length(answer.headers.get("content-length")))
-            async for chunk in answer.aiter_raw():
-                body.add(chunk)
-            await answer.aclose()
-            return Response(answer.status_code, answer.headers, body.finish())
-    except TimeoutError as error:
-        if has_left:
-            raise httpx.ReadTimeout(f"no whole answer within {timeout_s:g} s") from error
-        raise httpx.ConnectTimeout(f"no connection within {timeout_s:g} s") from error
+def connections_to(to: Origin) -> ConnectionPool:
+    """Return the connections that this process keeps to a service."""
+    return _pools.get(to) or _pools.setdefault(to, ConnectionPool(to))
 
 
-def _length(text: str | None) -> int | None:
-    """Read a `Content-Length`; what is none is the protocol's concern."""
-    return int(text) if text and _LENGTH.fullmatch(text) else None
+def close_connections() -> None:
+    """Close the idle connections of this process, as is done at its end."""
+    while _pools:
+        _pools.popitem()[1].close()
+
+
+atexit.register(close_connections)
+# What a forked child wrote into its parent's connections would mix with what the parent writes.
+os.register_at_fork(after_in_child=close_connections)

@@ -10,6 +10,7 @@ import json
 import logging
 import random
 import socket
+import ssl
 import time
 from collections.abc import AsyncIterator, Iterator
 from types import TracebackType
@@ -25,7 +26,7 @@ from prefect_videodb.client.hosts import LinkRefused, of_service, origin
 from prefect_videodb.client.http import AsyncClient, Client
 from prefect_videodb.client.models import Connected, Frame, WebSocketAddress
 from prefect_videodb.client.models.frames import read_frame
-from prefect_videodb.client.transport import connected_socket, proxy_of
+from prefect_videodb.client.transport import connected_socket, proxy_of, tls_context
 from prefect_videodb.errors import ConfigurationError, NotConnected, UnexpectedAnswer, VideoDBError
 from prefect_videodb.redact import scrub_answer
 from prefect_videodb.urls import WEBSOCKET, read
@@ -92,15 +93,13 @@ class WebSocketConnection(_Socket):
     """A WebSocket connection that is made anew when it is lost; `with` closes it.
 
     Args:
-        client: asks for the address; stays the caller's, and open, unless `owns_client`.
+        client: asks for the address.
         collection_id: of which collection.
-        owns_client: close the client at the end, too.
     """
 
-    def __init__(self, client: Client, collection_id: str = "default", *, owns_client: bool = False) -> None:
+    def __init__(self, client: Client, collection_id: str = "default") -> None:
         super().__init__(collection_id)
         self._client = client
-        self._owns_client = owns_client
         self._socket: websockets.sync.client.ClientConnection | None = None
 
     def connect(self) -> Connected:
@@ -117,6 +116,7 @@ class WebSocketConnection(_Socket):
             self._socket = websockets.sync.client.connect(
                 url,
                 sock=_connected(url, self._client.base_url),
+                ssl=_tls(url),
                 open_timeout=_OPENING_S,
                 max_size=_LARGEST_FRAME,
                 logger=_SILENT,
@@ -166,8 +166,6 @@ class WebSocketConnection(_Socket):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-        if self._owns_client:
-            self._client.close()
 
 
 class AsyncWebSocketConnection(_Socket):
@@ -191,7 +189,7 @@ class AsyncWebSocketConnection(_Socket):
         try:
             sock = await asyncio.to_thread(_connected, url, self._client.base_url)
             self._socket = await websockets.asyncio.client.connect(
-                url, sock=sock, open_timeout=_OPENING_S, max_size=_LARGEST_FRAME, logger=_SILENT
+                url, sock=sock, ssl=_tls(url), open_timeout=_OPENING_S, max_size=_LARGEST_FRAME, logger=_SILENT
             )
             async with asyncio.timeout(_OPENING_S):
                 return self._greeted(await self._socket.recv())
@@ -268,6 +266,10 @@ def _connected(url: str, base_url: str) -> socket.socket | None:
         raise UnexpectedAnswer(f"the WebSocket that the service names is not connected: {reason}") from None
     sock.settimeout(None)
     return sock
+
+
+def _tls(url: str) -> ssl.SSLContext | None:
+    return tls_context() if url.startswith("wss:") else None
 
 
 def _not_connected(error: BaseException) -> VideoDBError:

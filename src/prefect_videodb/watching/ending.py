@@ -56,8 +56,7 @@ def try_to_clear(credentials: VideoDBCredentials, rtstream_id: str, flow_run_id:
     hasty = credentials.model_copy(update={"timeout_s": min(credentials.timeout_s, _ANSWER_WITHIN_S)})
     while True:
         try:
-            with hasty.get_client() as client:
-                clear(client, rtstream_id, flow_run_id)
+            clear(hasty.get_client(), rtstream_id, flow_run_id)
         except VideoDBError as error:
             hopeless = isinstance(error, AuthenticationError | ConfigurationError)
             if hopeless or time.monotonic() - began >= _STOP_WITHIN_S:
@@ -109,5 +108,4 @@ def stop_watching(credentials: VideoDBCredentials, rtstream_id: str, flow_run_id
         rtstream_id: the stream, `rts-…`.
         flow_run_id: the run.
     """
-    with credentials.get_client() as client:
-        clear(client, rtstream_id, flow_run_id)
+    clear(credentials.get_client(), rtstream_id, flow_run_id)

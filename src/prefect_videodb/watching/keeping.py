@@ -48,8 +48,7 @@ def look_after(run: WatchRun, watch: StreamWatch) -> bool:
         event_ids = _set_up(run, watch)
     now = datetime.now(UTC)
     try:
-        with run.account.get_client() as client:
-            seen = look(client, watch.rtstream_id, run.wanted, event_ids)
+        seen = look(run.account.get_client(), watch.rtstream_id, run.wanted, event_ids)
     except VideoDBError as error:
         unasked = Found(Part.SERVICE, "cannot be asked")
         outcome = _Outcome(unasked, f"asked again later: {error}", is_right=False)

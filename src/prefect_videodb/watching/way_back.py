@@ -4,12 +4,10 @@ It is looked at from the worker. Whether VideoDB, which calls from the internet,
 what is said is what was seen.
 """
 
-import asyncio
 import ipaddress
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
@@ -20,6 +18,8 @@ from prefect.exceptions import ObjectNotFound
 from pydantic import SecretStr
 
 from prefect_videodb.blocks import AlertWebhook
+from prefect_videodb.client.body import UnreadableBody
+from prefect_videodb.client.transport import exchange_once
 from prefect_videodb.recording.text import one_line
 from prefect_videodb.urls import WEBHOOK, read
 from prefect_videodb.watching.looking import Found
@@ -28,7 +28,6 @@ from prefect_videodb.webhooks.routes import served_by, tag_of
 from prefect_videodb.webhooks.rules import AlertRoute, Rules
 
 _TIMEOUT_S = 10.0
-_MAX_BODY_BYTES = 256 * 1024
 # A receiver reads the block every 30 s: so long it may still go by the token before.
 _RELOAD_S = 40.0
 _ASK_AGAIN_S = 5.0
@@ -126,7 +125,7 @@ def check_receiver(webhook: AlertWebhook, routes: Sequence[str], *, is_public: b
         return [Found(Part.RECEIVER, text, advice="save its public address in the AlertWebhook block")]
     try:
         status, told = _ask_patiently(webhook)
-    except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, UnreadableBody) as error:
         text = f"at {where} cannot be reached from this worker ({type(error).__name__})"
         advice = (
             "start it, or correct the block's base URL. Whether VideoDB reaches it from the internet is not known "
@@ -176,29 +175,13 @@ def _ask_patiently(webhook: AlertWebhook) -> tuple[int, dict[str, Any]]:
 
 
 def _ask(base_url: str, token: SecretStr) -> tuple[int, dict[str, Any]]:
-    # In a thread, as there may be a running event loop in this one; in a loop, as only that has a deadline for it all.
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(asyncio.run, _get(f"{base_url}/healthz", token)).result()
-
-
-async def _get(url: str, token: SecretStr) -> tuple[int, dict[str, Any]]:
-    body = b""
-    # In a header: httpx logs the URL.
-    headers = {"authorization": f"Bearer {token.get_secret_value()}"}
-    async with (
-        asyncio.timeout(_TIMEOUT_S),
-        httpx.AsyncClient(timeout=_TIMEOUT_S) as client,
-        client.stream("GET", url, headers=headers) as answer,
-    ):
-        async for part in answer.aiter_raw():
-            body += part
-            if len(body) > _MAX_BODY_BYTES:
-                break
+    headers = {"authorization": f"Bearer {token.get_secret_value()}", "accept-encoding": "identity"}
+    answer = exchange_once(httpx.Request("GET", f"{base_url}/healthz", headers=headers), _TIMEOUT_S)
     with suppress(ValueError, RecursionError):
-        told = json.loads(body)
+        told = json.loads(answer.body)
         if isinstance(told, dict):
-            return answer.status_code, told
-    return answer.status_code, {}
+            return answer.status, told
+    return answer.status, {}
 
 
 def _is_private(url: str) -> bool:
