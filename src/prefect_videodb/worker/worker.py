@@ -31,6 +31,7 @@ from prefect_videodb.worker.runs import PAGE, in_state, read_all
 from prefect_videodb.worker.unattended import Unattended
 
 if TYPE_CHECKING:
+    from prefect.client.schemas.objects import Flow as APIFlow
     from prefect.client.schemas.responses import DeploymentResponse
 
 # Runs at a time, where no `--limit` is given: each has a thread. On the hour as many recordings end as begin.
@@ -61,11 +62,22 @@ _MOST_ATTENDED = 10
 _UNREACHABLE = (httpx.HTTPError, PrefectException)
 
 
+class InProcessConfiguration(BaseJobConfiguration):
+    """Nothing is configured: all runs share the worker's environment."""
+
+    def name_in_events(self, run: FlowRun, flow: "APIFlow", deployment: "DeploymentResponse | None") -> None:
+        """Set what the worker's events are related to.
+
+        `prepare_for_flow_run` does, too, and makes an environment for a process of its own: 28 ms of CPU for each run.
+        """
+        self._related_objects = {"deployment": deployment, "flow": flow, "flow-run": run}
+
+
 class InProcessWorkerResult(BaseWorkerResult):
     """How an execution ended: 0 unless the run is to be reported as crashed."""
 
 
-class InProcessWorker(BaseWorker[BaseJobConfiguration, BaseVariables, InProcessWorkerResult]):
+class InProcessWorker(BaseWorker[InProcessConfiguration, BaseVariables, InProcessWorkerResult]):
     """Executes flow runs in threads of its own process: for flows that mostly wait for others.
 
     Deployments name their flow by module path, have no pull steps, and no job variables: what would change the
@@ -73,7 +85,7 @@ class InProcessWorker(BaseWorker[BaseJobConfiguration, BaseVariables, InProcessW
     """
 
     type = "videodb-in-process"
-    job_configuration = BaseJobConfiguration
+    job_configuration = InProcessConfiguration
 
     _display_name = "VideoDB, in process"
     _description = (
@@ -85,6 +97,7 @@ class InProcessWorker(BaseWorker[BaseJobConfiguration, BaseVariables, InProcessW
         self._flows = Flows()
         self._executions: dict[UUID, Execution] = {}
         self._deployments: dict[UUID, tuple[float, DeploymentResponse]] = {}
+        self._api_flows: dict[UUID, APIFlow] = {}
         self._reading = anyio.Lock()
         self._next_look_ahead = 0.0
         self._owner = str(Identity.own())
@@ -216,7 +229,7 @@ class InProcessWorker(BaseWorker[BaseJobConfiguration, BaseVariables, InProcessW
         run = execution.run
         try:
             if await self._claim(execution):
-                await self.run(run, BaseJobConfiguration())
+                await self._submit(run)
         except anyio.get_cancelled_exc_class():
             with anyio.CancelScope(shield=True):
                 await self._hand_back(execution)
@@ -227,6 +240,22 @@ class InProcessWorker(BaseWorker[BaseJobConfiguration, BaseVariables, InProcessW
             execution.precedence.end()
             self._executions.pop(run.id, None)
             self._release_limit_slot(run.id)
+
+    async def _submit(self, run: FlowRun) -> None:
+        """Execute a claimed run, with the labels and the events of Prefect's own workers."""
+        configuration = InProcessConfiguration()
+
+        async def label() -> None:
+            await self._give_worker_labels_to_flow_run(run.id)
+            if run.flow_id not in self._api_flows:
+                self._api_flows[run.flow_id] = await self.client.read_flow(run.flow_id)
+            _, deployment = self._deployments.get(run.deployment_id or run.id, (0.0, None))
+            configuration.name_in_events(run, self._api_flows[run.flow_id], deployment)
+
+        await self._told(label)
+        submitted = self._emit_flow_run_submitted_event(configuration)
+        result = await self.run(run, configuration)
+        self._emit_flow_run_executed_event(result, configuration, submitted)
 
     async def _claim(self, execution: Execution) -> bool:
         """Ask Prefect for the run; another worker may have been faster, or a limit is reached.
