@@ -12,8 +12,8 @@ from tests.support.programs import running_worker
 from tests.worker.conftest import Pool, Run
 
 _HEARTBEATS = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30", "PYTHONPATH": str(ROOT)}
-# What only infrastructure of a run's own has.
-_ONLY_PROCESS = {"prefect.flow-run.Submitting", "prefect.flow-run.process-exited"}
+# Ours starts no infrastructure.
+_ONLY_PROCESS = {"prefect.flow-run.Submitting"}
 _LABELS = {"prefect.worker.name", "prefect.worker.type", "prefect.work-pool.name", "prefect.work-pool.id"}
 
 

@@ -29,6 +29,7 @@ from prefect_videodb.worker.identity import Identity
 from prefect_videodb.worker.interrupts import RunCancelled, RunLetGo
 from prefect_videodb.worker.runs import PAGE, in_state, read_all
 from prefect_videodb.worker.unattended import Unattended
+from prefect_videodb.worker.wake import poll_on_schedule
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import Flow as APIFlow
@@ -99,6 +100,7 @@ class InProcessWorker(BaseWorker[InProcessConfiguration, BaseVariables, InProces
         self._deployments: dict[UUID, tuple[float, DeploymentResponse]] = {}
         self._api_flows: dict[UUID, APIFlow] = {}
         self._reading = anyio.Lock()
+        self._listening = anyio.CancelScope()
         self._next_look_ahead = 0.0
         self._owner = str(Identity.own())
         self._connection = Connection()
@@ -125,9 +127,11 @@ class InProcessWorker(BaseWorker[InProcessConfiguration, BaseVariables, InProces
         """Connect, and begin to look after runs."""
         await super().setup()
         self._group.start_soon(self._look_after)
+        self._group.start_soon(self._poll_on_schedule)
 
     async def teardown(self, *exc_info: Any) -> None:
         """Let runs end, or give them back, and disconnect."""
+        self._listening.cancel()
         await super().teardown(*exc_info)
         self._connection.close()
 
@@ -148,10 +152,10 @@ class InProcessWorker(BaseWorker[InProcessConfiguration, BaseVariables, InProces
         taken: list[FlowRun] = []
         early = waiting = 0
         for run in (entry.flow_run for entry in due):  # in the order in which they are due
-            if run.id in self._executions:
-                continue
             begins_early = timedelta()
             is_to_be_on_time = await self._waits_for_its_time(run)
+            if run.id in self._executions:  # asked after each wait: an event may have begun another look
+                continue
             if is_to_be_on_time and run.state_name not in _HELD_UP:
                 begins_early = lead(early, is_first=run.state_name == NOT_YET_DUE)
                 early += 1
@@ -240,6 +244,10 @@ class InProcessWorker(BaseWorker[InProcessConfiguration, BaseVariables, InProces
             execution.precedence.end()
             self._executions.pop(run.id, None)
             self._release_limit_slot(run.id)
+
+    async def _poll_on_schedule(self) -> None:
+        with self._listening:
+            await poll_on_schedule(self._work_pool_name, self.get_and_submit_flow_runs, self._logger)
 
     async def _submit(self, run: FlowRun) -> None:
         """Execute a claimed run, with the labels and the events of Prefect's own workers."""
