@@ -13,7 +13,7 @@ export TMPDIR := $(CURDIR)/.cache/tmp
 # The same, as a target: a path with a space would be two.
 TMP := .cache/tmp
 
-.PHONY: help demo test check soak system-packages sdk node-sdk sqs-server lock pictures format clean
+.PHONY: help demo test check soak system-packages sdk node-sdk sqs-server prefect-oldest lock pictures format clean
 
 help:
 	@echo "make demo    record a minute of a sample meeting, here, and look at it in Prefect's UI"
@@ -26,7 +26,7 @@ help:
 demo: $(VENV)/.demo
 	@$(BIN)/python deployments/demo.py
 
-test: check sdk node-sdk sqs-server system-packages
+test: check sdk node-sdk sqs-server prefect-oldest system-packages
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 check: $(VENV)/.dev
@@ -79,6 +79,14 @@ sqs-server: .sqs-server/.done
 	$(BIN)/pip install -q --no-deps --require-hashes --target .sqs-server -r $<
 	touch $@
 
+# Prefect alone: what it needs is what the newest needs.
+prefect-oldest: .prefect-oldest/.done
+
+.prefect-oldest/.done: requirements/prefect-oldest.txt $(VENV)/.dev
+	rm -rf .prefect-oldest
+	$(BIN)/pip install -q --no-deps --require-hashes --target .prefect-oldest -r $<
+	touch $@
+
 # The files hold everything, so nothing is resolved: pip would ask for the newest of what a dependency leaves open, and
 # then refuse it for having no hash.
 $(VENV)/.demo: requirements/demo.txt pyproject.toml | $(VENV)/bin/pip $(TMP)
@@ -105,5 +113,5 @@ lock: $(VENV)/.dev
 	./tools/lock
 
 clean:
-	rm -rf $(VENV) .demo .cache .sdk .node-sdk .sqs-server build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis src/*.egg-info
+	rm -rf $(VENV) .demo .cache .sdk .node-sdk .sqs-server .prefect-oldest build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis src/*.egg-info
 	find . -name __pycache__ -prune -exec rm -rf {} +

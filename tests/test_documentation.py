@@ -28,7 +28,7 @@ from tests.support.speech import OneSentence
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-NOT_OURS = {".venv", ".sdk", ".sqs-server", ".cache", ".demo", ".pytest_cache", "node_modules"}
+NOT_OURS = {".venv", ".sdk", ".sqs-server", ".prefect-oldest", ".cache", ".demo", ".pytest_cache", "node_modules"}
 PAGES = sorted(path for path in ROOT.glob("**/*.md") if not NOT_OURS & set(path.parts))
 
 # What a person types to start a deployment.

@@ -13,6 +13,8 @@ from typing import Any
 
 from prefect import flow, get_run_logger, task
 from prefect.client.orchestration import get_client
+from prefect.events import emit_event
+from prefect.runtime import deployment as this_deployment
 from prefect.runtime import flow_run as this_run
 
 from prefect_videodb.punctual import punctual, wait_for_due
@@ -77,6 +79,20 @@ def wait(folder: str, seconds: float = 600.0) -> None:
         note(folder, f"left {type(error).__name__}")
         raise
     note(folder, "ended")
+
+
+def _note_deployment(_flow: Any, run: Any, _state: Any) -> None:
+    note(run.parameters["folder"], f"hook names {run.deployment_id}")
+
+
+RUNNING_HOOKS: list[Any] = [_note_deployment]
+
+
+@flow(on_running=RUNNING_HOOKS)
+def emit(folder: str) -> None:
+    note(folder, f"runtime names {this_deployment.id}")
+    note(folder, f"observers: {sum('observer_thread' in thread.name for thread in threading.enumerate())}")
+    emit_event("sample.happened", {"prefect.resource.id": "sample.thing"})
 
 
 @punctual

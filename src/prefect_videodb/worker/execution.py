@@ -22,6 +22,7 @@ from prefect.logging.loggers import flow_run_logger
 from prefect.types import DateTime
 
 from prefect_videodb import precedence
+from prefect_videodb.durable.prefect_compat import without_suspension_observer
 from prefect_videodb.precedence import LONGEST_HURRY_S, Precedence
 from prefect_videodb.punctual import due_at, is_punctual
 from prefect_videodb.worker.endings import NOT_YET_DUE
@@ -158,9 +159,7 @@ class Execution:
         return not self.is_alive()
 
     def _execute(self, flow: Flow[..., Any]) -> None:
-        # The engine opens a thread, an event loop and a WebSocket for each run of a deployment, to hear that it is
-        # suspended. The worker looks after all its runs with one request; the engine reads the run itself again later.
-        run = self.run.model_copy(update={"deployment_id": None})
+        run = self.run.model_copy()  # the engine changes its state
         # The engine runs these hooks only when it finds the run cancelled; the worker does in any case, once.
         handed = copy.copy(flow)
         handed.on_cancellation_hooks = []
@@ -170,7 +169,8 @@ class Execution:
         wanted: Literal["result", "state"] = "result" if flow.isgenerator else "state"
         logger = cast("logging.Logger", flow_run_logger(run))
         try:
-            left = self._drive(run_flow(handed, flow_run=run, return_type=wanted, error_logger=logger))
+            with without_suspension_observer():  # the worker watches all its runs with one request
+                left = self._drive(run_flow(handed, flow_run=run, return_type=wanted, error_logger=logger))
             self.found_cancelling = isinstance(left, State) and left.is_cancelling()
             self.outcome = Outcome.RETURNED
             if isinstance(left, State) and (left.message or "").startswith(_REFUSED):

@@ -1,0 +1,1 @@
+"""Prefect runs that survive their process. Knows nothing of VideoDB."""
