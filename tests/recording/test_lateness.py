@@ -11,7 +11,7 @@ from prefect.states import AwaitingRetry, Pending, Scheduled
 from prefect_videodb.client.models import SearchResult
 from prefect_videodb.errors import ConfigurationError
 from prefect_videodb.recording.inputs import Plan
-from prefect_videodb.recording.lateness import Due, Skipped, decide, due_of, overrun_s
+from prefect_videodb.recording.lateness import Due, Skipped, begins_as_expected, decide, due_of, overrun_s
 from prefect_videodb.recording.models import WhenLate, Window
 from prefect_videodb.recording.shots import hits
 
@@ -117,6 +117,13 @@ def test_what_only_waits_does_not_move_a_run() -> None:
         put(Scheduled(name="Late", scheduled_time=at(26)), at(26)),
     ]
     assert due_of(run(NINE, at(-60)), states) == SCHEDULED
+
+
+def test_begins_as_expected() -> None:
+    found = run(NINE, at(-60))
+    assert begins_as_expected(found, at(0.4))
+    assert not begins_as_expected(found, at(0.6))
+    assert not begins_as_expected(found, at(-0.6))  # moved
 
 
 def test_run_that_somebody_moved() -> None:

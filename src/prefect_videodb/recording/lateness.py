@@ -98,6 +98,11 @@ def due_of(run: FlowRun, states: Sequence[State[Any]] = ()) -> Due:
     return Due(at, by_hand=is_now and not run.auto_scheduled)
 
 
+def begins_as_expected(run: FlowRun, at: datetime) -> bool:
+    """Whether a run that begins then begins when it was expected to: neither late, nor moved. Pure."""
+    return run.expected_start_time is None or abs(at - run.expected_start_time) < _LEAST_MOVE
+
+
 def due_of_this_run(memory: Memory, now: datetime) -> Due:
     """Return when the run of this context was to begin.
 
@@ -106,14 +111,13 @@ def due_of_this_run(memory: Memory, now: datetime) -> Due:
     """
     if not memory.is_of_deployment:
         return Due(now, by_hand=True)
-    due = due_of(memory.run)
-    if abs(now - due.at) < _LEAST_MOVE:
-        return due
-    try:
-        return due_of(memory.run, memory.read_states())
-    except (httpx.HTTPError, PrefectException, ValueError) as error:
-        get_logger().warning("Prefect could not be asked whether the run was moved: %s", error)
-        return due
+    states: Sequence[State[Any]] = ()
+    if not begins_as_expected(memory.run, now):
+        try:
+            states = memory.read_states()
+        except (httpx.HTTPError, PrefectException, ValueError) as error:
+            get_logger().warning("Prefect could not be asked whether the run was moved: %s", error)
+    return due_of(memory.run, states)
 
 
 def when_it_counts_from(memory: Memory, now: datetime, plan: Plan, when_late: WhenLate) -> datetime | None:

@@ -96,7 +96,16 @@ def findings(
             run = None
         made = as_moment(stream.created_at)
         verdict, reason = judge(run, made, datetime.now(UTC), grace, is_abandoned=run_id in abandoned)
+        if verdict is Verdict.GO_ON and run and not _has_deployment(prefect, run):
+            verdict, reason = Verdict.STOP, f"{reason}, and {DEPLOYMENT_DELETED}"
         yield Finding(stream, run_id, run, verdict, reason)
+
+
+def _has_deployment(prefect: SyncPrefectClient, run: FlowRun) -> bool:
+    try:
+        return run.deployment_id is not None and bool(prefect.read_deployment(run.deployment_id))
+    except ObjectNotFound:
+        return False
 
 
 def judge(
