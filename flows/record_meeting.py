@@ -168,9 +168,8 @@ def record_meeting(
     Args:
         source: What to record: an RTStreamSource block, its name, or a URL without a password or stream key.
         credentials: The VideoDB account: a VideoDBCredentials block, or its name.
-        duration_minutes: How long to record, counted from when the run was due (what is lost of it because the run
-            begins late, `options.when_late` says); for one that is started by hand from when its source is ingested.
-            60 when no end is given either.
+        duration_minutes: How long to record, counted from when the run is due, and for one that is started by hand from
+            when its source is ingested. 60 when no end is given either.
         end_time: When to stop, with its time zone; counts more than a duration.
         name: What the recording is called; the source's name when left empty.
         queries: What to look for in what is said. The hits make the clip.
@@ -218,10 +217,10 @@ class _Run:
 
     @property
     def source(self) -> RTStreamSource:
-        """The source; read again where an earlier execution had it.
+        """The source, for who connects it.
 
         Raises:
-            ConfigurationError: there is no such block any more.
+            ConfigurationError: there is no such block.
         """
         return load_source(self.given_source)
 
