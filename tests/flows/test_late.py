@@ -18,6 +18,7 @@ from prefect_videodb.local_server import LocalServer
 from prefect_videodb.recording.memory import label
 from prefect_videodb.recording.orphan_report import StreamReport
 from prefect_videodb.recording.orphans import Verdict
+from prefect_videodb.recording.parking import wake_at
 from tests.flows.conftest import HOLDING, Account, Run, deploy_to, pool_in_process, result_of, the_one_stopped_stream
 from tests.support.processes import stopped, wait_for
 
@@ -41,9 +42,10 @@ def parked(run: Run) -> Run:
 
 
 def end_it(run: Run, at: datetime) -> None:
-    """Plan another end, as if it had been planned like that: nobody is woken."""
+    """Plan another end, as if it had been planned like that, and nobody had come to it."""
     with get_client(sync_client=True) as client:
         client.update_flow_run_labels(run.id, label(window_end=at.isoformat()))
+        client.set_flow_run_state(run.id, Scheduled(name="Recording", scheduled_time=wake_at(at)))
 
 
 def events(name: str, run: Run) -> list[dict[str, Any]]:
