@@ -79,9 +79,13 @@ def _demo() -> int:
         _say(f"Prefect on http://127.0.0.1:{prefect_port}")
         _save_blocks(videodb.base_url, videodb.sample_url)
         _command("prefect", "work-pool", "create", "meetings", "--type", "videodb-in-process", "--overwrite")
+        _command("prefect", "work-pool", "create", "cleanup", "--type", "process", "--overwrite")
         _command("prefect", "deploy", "--all")
         try:
-            with _process("worker", "prefect", "worker", "start", "--pool", "meetings"):
+            with (
+                _process("worker", "prefect", "worker", "start", "--pool", "meetings"),
+                _process("cleanup", "prefect", "worker", "start", "--pool", "cleanup"),
+            ):
                 return _record()
         finally:
             _stop_streams(videodb.base_url)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from prefect import Flow, flow
 from prefect.client.orchestration import get_client
@@ -34,9 +34,18 @@ from prefect_videodb.recording.inputs import (
     no_inline_block,
     without_secrets,
 )
+from prefect_videodb.recording.lateness import (
+    COUNTS_FROM,
+    Skipped,
+    as_text,
+    overrun_s,
+    skip,
+    tell_overrun,
+    when_it_counts_from,
+)
 from prefect_videodb.recording.liveness import outage_text
 from prefect_videodb.recording.memory import Memory, may_have_stream
-from prefect_videodb.recording.models import Hit, Links, MeetingRecording, RecordingOptions, Window
+from prefect_videodb.recording.models import MOST_HITS, Hit, Links, MeetingRecording, RecordingOptions, Window
 from prefect_videodb.recording.orphans import RECORD_MEETING
 from prefect_videodb.recording.ownership import (
     Custody,
@@ -51,7 +60,7 @@ from prefect_videodb.recording.parts import began_last, earlier_parts, gaps, rem
 from prefect_videodb.recording.report import publish
 from prefect_videodb.recording.servers import SERVER, server_of_run
 from prefect_videodb.recording.shots import as_shots, clip_parts, hits, in_order_of_time
-from prefect_videodb.recording.showing import Status, show, show_ended, show_over
+from prefect_videodb.recording.showing import TITLE, Status, show, show_ended, show_over
 from prefect_videodb.recording.steps import Steps
 from prefect_videodb.recording.stream import (
     SourceMonitor,
@@ -159,14 +168,16 @@ def record_meeting(
     Args:
         source: What to record: an RTStreamSource block, its name, or a URL without a password or stream key.
         credentials: The VideoDB account: a VideoDBCredentials block, or its name.
-        duration_minutes: How long to record, counted from when the source is ingested. 60 when no end is given either.
+        duration_minutes: How long to record, counted from when the run is due, and for one that is started by hand from
+            when its source is ingested. 60 when no end is given either.
         end_time: When to stop, with its time zone; counts more than a duration.
         name: What the recording is called; the source's name when left empty.
         queries: What to look for in what is said. The hits make the clip.
         options: What may be different from one recording to the next; the defaults suit a meeting.
 
     Returns:
-        Ids, links, the window, the hits and the clip.
+        Ids, links, the window, the hits and the clip. A run of a deployment that begins too late ends as `Skipped`,
+        with no result.
 
     Raises:
         ConfigurationError: a parameter cannot be used; the message says what to give.
@@ -174,15 +185,21 @@ def record_meeting(
         VideoDBError: the service refused or failed; see `prefect_videodb.errors`.
     """
     run_id = str(this_run.get_id())
-    account, source = load_credentials(credentials), load_source(source)
-    plan = Plan.of(name or source.name, duration_minutes, end_time)
     with Memory.of(run_id) as memory, showing_times_in(zone_of_run(memory, end_time)):
+        account = load_credentials(credentials, memory.recall("rtstream_id"))
+        known = memory.recall(TITLE) if memory.recall("rtstream_id") else None
+        if not known:  # once it is connected, nothing more is needed of the source: its block may be deleted
+            source = load_source(source)
         run = _Run(run_id, account, source, options, Steps.from_text(memory.recall(_STEPS)), memory)
-        with stopping(account, run_id, goes_on=lambda: will_go_on(memory)) as custody:
-            rtstream_id = _connect(run, plan, custody)
-            window = _record(run, plan, rtstream_id)
-            _stop(run, rtstream_id)
-            custody.is_stopped = True
+        plan = Plan.of(known or name or run.source.name, duration_minutes, end_time)
+        try:
+            with stopping(account, run_id, goes_on=lambda: will_go_on(memory)) as custody:
+                rtstream_id = _connect(run, plan, custody)
+                window = _record(run, plan, rtstream_id)
+                _stop(run, rtstream_id)
+                custody.is_stopped = True
+        except Skipped as reason:
+            return cast("MeetingRecording", skip(memory, "recording", plan.title, reason))  # Prefect takes the state
         stand_aside(_STANDS_ASIDE_S)
         return _harvest(run, plan, rtstream_id, window, queries)
 
@@ -193,10 +210,19 @@ class _Run:
 
     id: str
     account: VideoDBCredentials
-    source: RTStreamSource
+    given_source: RTStreamSource | str
     options: RecordingOptions
     steps: Steps
     memory: Memory
+
+    @property
+    def source(self) -> RTStreamSource:
+        """The source, for who connects it.
+
+        Raises:
+            ConfigurationError: there is no such block.
+        """
+        return load_source(self.given_source)
 
     def remember_window(self, window: Window) -> None:
         """Write down the planned window, and what was spent until now."""
@@ -208,6 +234,10 @@ class _Run:
         self.memory.refresh()
         window = self.memory.recall_window()
         return window.end if window else datetime.now(UTC)
+
+    def recorded_part(self, window: Window) -> Window:
+        """Return the part of the window that is being recorded: all of it, or from when the source came (again)."""
+        return Window(start=began_last(self.memory) or window.start, end=window.end)
 
     @property
     def job_timeout_s(self) -> float:
@@ -246,26 +276,41 @@ def _prepare(run: _Run, plan: Plan) -> None:
     # An execution that was begun early and killed has written down when the run is due.
     due = due_or_now()
     due = max(due, as_moment(run.memory.recall("asked_at")) or due)
-    plan.window(due)  # a meeting that is over is refused before anything is billed
-    if not run.source.store:  # so is one of which nothing would be left
+    # A meeting that is over is refused, or skipped, before anything is billed.
+    counts_from = when_it_counts_from(run.memory, due, plan, run.options.when_late)
+    source = run.source
+    if not source.store:  # so is one of which nothing would be left
         raise ConfigurationError(
-            f"the RTStreamSource block of {run.source.name!r} has *Store* switched off: there would be nothing to "
+            f"the RTStreamSource block of {source.name!r} has *Store* switched off: there would be nothing to "
             "export after the meeting. Switch it on"
         )
     if run.options.archive:
         load_archive(run.options.archive)  # so is an archive that is not there
     server = server_of_run(run.memory, has_begun=run.memory.recall("asked_at") is not None)
-    run.memory.remember(**{SERVER: server or ""}, asked_at=due.isoformat())
+    known = {SERVER: server or "", TITLE: plan.title, COUNTS_FROM: as_text(counts_from)}
+    run.memory.remember(**known, asked_at=due.isoformat())
     wait_for_due(due)
     if run.options.most_streams:
         wait_for_room(run.account, run.options.most_streams, run.options.start_timeout_s)
-        run.memory.remember(asked_at=datetime.now(UTC).isoformat())
+        now = datetime.now(UTC)
+        counts_from = when_it_counts_from(run.memory, now, plan, run.options.when_late)
+        run.memory.remember(**{COUNTS_FROM: as_text(counts_from)}, asked_at=now.isoformat())
 
 
 def _keep_window(run: _Run, plan: Plan, began: datetime | None) -> None:
     """Plan the window of a stream whose execution was killed after it connected and before it wrote the window down."""
     if began and run.memory.recall_window() is None:
-        run.remember_window(plan.window(began))
+        _plan_window(run, plan, began)
+
+
+def _plan_window(run: _Run, plan: Plan, began: datetime) -> Window:
+    """Plan the window of a recording that began then, and write it down."""
+    window = plan.window(as_moment(run.memory.recall(COUNTS_FROM)) or began)
+    if (began - window.start).total_seconds() > _USUAL_LOSS_S:
+        get_logger().warning("Recording %s begins late: it was due at %s", plan.title, clock(window.start))
+        run.memory.note(part_began=began.isoformat())
+    run.remember_window(window)
+    return window
 
 
 def _made_earlier(run: _Run) -> RTStream | None:
@@ -285,9 +330,8 @@ def _record(run: _Run, plan: Plan, rtstream_id: str) -> Window:
             break
         if window is None:
             with run.steps.step("ingest"):
-                make_sure_it_ingests(run.account, rtstream_id, counting_down(run.options.start_timeout_s))
-            window = plan.window(datetime.now(UTC))
-            run.remember_window(window)
+                make_sure_it_ingests(run.account, rtstream_id, counting_down(_longest_start_s(run, plan)))
+            window = _plan_window(run, plan, datetime.now(UTC))
         get_logger().info("Recording %s until %s", plan.title, clock(window.end))
         status = _wait_out(run, window, plan.title, rtstream_id)
         window = run.memory.recall_window() or window
@@ -297,6 +341,14 @@ def _record(run: _Run, plan: Plan, rtstream_id: str) -> Window:
             run.remember_window(window)
     run.steps.spent_s["record"] = round((window.end - window.start).total_seconds(), 3)  # over all executions
     return window
+
+
+def _longest_start_s(run: _Run, plan: Plan) -> float:
+    """Return for how long a source that cannot be ingested yet is tried, in seconds."""
+    if counts_from := as_moment(run.memory.recall(COUNTS_FROM)):
+        left_s = (plan.window(counts_from).end - datetime.now(UTC)).total_seconds()
+        return min(run.options.start_timeout_s, left_s)
+    return run.options.start_timeout_s
 
 
 def _wait_out(run: _Run, window: Window, title: str, rtstream_id: str) -> str | None:
@@ -318,7 +370,7 @@ def _wait_out(run: _Run, window: Window, title: str, rtstream_id: str) -> str | 
     source = SourceMonitor(run.memory, title, show_outage)
     if can_park(window):
         # Nobody looks at a parked recording for minutes: so first it is seen that something arrives.
-        found = source.wait_for_first_sign(run.account, rtstream_id, window)
+        found = source.wait_for_first_sign(run.account, rtstream_id, run.recorded_part(window))
         if found.status in {STOPPED, ERROR}:
             return found.status
         run.memory.refresh()  # somebody may have moved the end meanwhile
@@ -328,7 +380,7 @@ def _wait_out(run: _Run, window: Window, title: str, rtstream_id: str) -> str | 
         park_where_that_can_be(window)
     rest()
     show_outage()
-    watch = Watch(run.account, rtstream_id, source, window.start)
+    watch = Watch(run.account, rtstream_id, source, run.recorded_part(window).start)
     with run.steps.step("record", since=window.start):
         wait_out(window, watch.is_lost, run.planned_end, park_where_that_can_be, progress)
     hurry()
@@ -397,6 +449,7 @@ def _harvest(run: _Run, plan: Plan, rtstream_id: str, window: Window, queries: l
     """Make of the stopped stream what the recording leaves behind."""
     recording = _export(run, plan.title, rtstream_id, window)
     recording.ended_early = run.memory.recall("ended_early") is not None
+    tell_overrun(run.memory, recording)
     if run.options.archive:
         with run.steps.step("archive"):
             urls = {part.video_id: part.stream_url for part in earlier_parts(run.memory) if part.stream_url}
@@ -440,11 +493,14 @@ def _export(run: _Run, title: str, rtstream_id: str, window: Window) -> MeetingR
         # A repeated export may lack links and length; the video itself has them.
         recording.video = Links(stream_url=video.stream_url, player_url=video.player_url)
         recording.video_length_s = video.length
+    recorded = run.recorded_part(window)
+    recording.overrun_s = overrun_s(recorded.start, recording.video_length_s, recorded.end)
     lacking_s = (window.end - window.start).total_seconds() - (recording.video_length_s or math.inf)
+    lacking_s += recording.overrun_s
     recording.missing_s = round(lacking_s, 1) if lacking_s > _USUAL_LOSS_S else 0.0
     earlier = [part for part in earlier_parts(run.memory) if part.video_id != recording.video_id]
     recording.earlier_video_ids = [part.video_id for part in earlier]
-    recording.missing = gaps(earlier, began_last(run.memory))
+    recording.missing = gaps(earlier, began_last(run.memory), window.start)
     return recording
 
 
@@ -453,6 +509,9 @@ def _search(run: _Run, recording: MeetingRecording, queries: Sequence[str]) -> N
     options = run.options
     if not queries:
         return
+    window_s: float | None = None
+    if recording.overrun_s and recording.video_length_s:
+        window_s = recording.video_length_s - recording.overrun_s
     with run.steps.step("index"):
         index = index_spoken_words(
             run.account, recording.video_id, language_code=options.language_code, timeout_s=run.job_timeout_s
@@ -469,16 +528,16 @@ def _search(run: _Run, recording: MeetingRecording, queries: Sequence[str]) -> N
                 recording.video_id,
                 query,
                 search_type=options.search_type,
-                result_threshold=options.hits_per_query,
+                result_threshold=options.hits_per_query if window_s is None else MOST_HITS,
                 score_threshold=options.score_threshold,
             )
-            found += hits(query, result)
+            found += hits(query, result, window_s)[: options.hits_per_query]
     recording.hits = in_order_of_time(found)
     recording.clip_parts = clip_parts(
         recording.hits,
         pad_before_s=options.pad_before_s,
         pad_after_s=options.pad_after_s,
-        video_length_s=recording.video_length_s,
+        video_length_s=recording.video_length_s if window_s is None else window_s,
     )
     if recording.clip_parts:
         with run.steps.step("clip"):

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, cast
+from uuid import UUID
 
 import httpx
 from prefect import flow
@@ -25,17 +26,26 @@ from prefect_videodb.client import Client, streams
 from prefect_videodb.client.models import RTStream
 from prefect_videodb.errors import VideoDBError
 from prefect_videodb.following.models import AWAITING_CLIP, FOLLOW_UP_ALERT
+from prefect_videodb.recording.abandoned import abandoned_runs, end_abandoned
 from prefect_videodb.recording.accounts import Account, accounts
 from prefect_videodb.recording.crashes import go_on
 from prefect_videodb.recording.endings import is_exported_when_cancelled, request_export
 from prefect_videodb.recording.inputs import no_inline_block, without_secrets
 from prefect_videodb.recording.memory import label, planned_window, remembered
 from prefect_videodb.recording.orphan_report import StreamReport, report, table
-from prefect_videodb.recording.orphans import RECORD_MEETING, Finding, Verdict, findings, parked_runs
+from prefect_videodb.recording.orphans import (
+    DEPLOYMENT_DELETED,
+    RECORD_MEETING,
+    Finding,
+    Verdict,
+    findings,
+    is_over,
+    parked_runs,
+)
 from prefect_videodb.recording.overtaking import Overtaken, read_unchanged, schedule_unchanged
-from prefect_videodb.recording.ownership import is_elsewhere
+from prefect_videodb.recording.ownership import is_elsewhere, owner
 from prefect_videodb.recording.parked_sources import changed_sources, tell_parked
-from prefect_videodb.recording.parking import PARKED
+from prefect_videodb.recording.parking import LATE, PARKED, is_parked
 from prefect_videodb.recording.repeats import INCOMPLETE, was_told_before
 from prefect_videodb.recording.reviving import revive_crashed, revive_silent
 from prefect_videodb.recording.servers import this_server
@@ -55,6 +65,10 @@ _FLOWS = {
 }
 # What is executed again so soon finds out by itself how its stream is.
 _SOON = timedelta(seconds=30)
+_WHAT_TO_DO = (
+    "Search, clip and report follow when one does: see that a worker runs, and that neither its work pool nor its "
+    "queue is paused or deleted"
+)
 # Longer ones are made all the same; their runs tell that they are being made.
 _WAIT_FOR_VIDEOS_S = 60.0
 _TROUBLE = (VideoDBError, PrefectException, httpx.HTTPError, RuntimeError)
@@ -76,7 +90,8 @@ def stop_orphaned_streams(
     """Stop every stream that a recording made and that nobody looks after any more.
 
     Knows our streams by their name and asks Prefect for their runs. A stream is stopped when its run was deleted, has
-    ended, crashed too often, is long past its end, or has been recording for a day. A run that crashed and may go on
+    ended, crashed too often, is long past its end, or has been recording for a day. What waits for a worker though its
+    deployment was deleted is ended, and exported, at its planned end. A run that crashed and may go on
     is scheduled again instead, whether it has a stream or not, as is one that nobody executes though it is said to run.
     A parked recording whose stream was stopped or lost is woken; one whose source delivers nothing is told, once, and
     told again when it delivers. Streams that no recording made are never touched, nor
@@ -102,8 +117,11 @@ def stop_orphaned_streams(
         grace = timedelta(minutes=grace_minutes)
         look = _Look(prefect, this_server(prefect), grace, cost_per_minute, troubles, dry_run=dry_run, export=export)
         look.revive("runs that nobody executes", revive_silent)
+        look.find_abandoned()
         for account in found:
             look.look_after(account)
+        if credentials is None:
+            look.end_those_without_stream()
         look.revive("crashed runs", revive_crashed)
     create_markdown_artifact(
         table(look.reports, look.troubles, dry_run=dry_run), key="videodb-recordings", description="What is recording"
@@ -132,6 +150,20 @@ class _Look:
     reports: list[StreamReport] = field(default_factory=list)
     being_made: list[tuple[Finding, StreamReport]] = field(default_factory=list)
     """What was stopped and has no video yet."""
+    abandoned: dict[UUID, FlowRun] = field(default_factory=dict)
+    """The parked runs whose deployment was deleted, until they are ended here."""
+
+    def find_abandoned(self) -> None:
+        """Find the runs that no worker will execute again."""
+        with self._whatever_happens("runs whose deployment was deleted"):
+            self.abandoned.update({run.id: run for run in abandoned_runs(self.prefect)})
+
+    def end_those_without_stream(self) -> None:
+        """End the abandoned runs whose stream is on none of the accounts, once all of them were asked."""
+        for run in [] if self.dry_run or self.troubles else list(self.abandoned.values()):
+            if is_over(run, datetime.now(UTC)):
+                with self._whatever_happens(f"run {run.name}"):
+                    end_abandoned(self.prefect, run, None, has_stream=False)
 
     def revive(self, what: str, revive: Callable[[SyncPrefectClient, Mapping[str, str]], None]) -> None:
         """Schedule again what nobody executes."""
@@ -145,7 +177,7 @@ class _Look:
             seen = {one.rtstream_id for one in self.reports}  # two keys may lead to one account
             found = [stream for stream in all_streams(client) if stream.id not in seen]
             with self._whatever_happens(f"account {account.name}"):
-                for finding in findings(found, self.prefect, self.grace, self.server):
+                for finding in findings(found, self.prefect, self.grace, self.server, self.abandoned):
                     self._report_and_act(client, account, finding)
                 self._wait_for_videos(client)
             if self.dry_run:
@@ -156,6 +188,7 @@ class _Look:
                 self._look_at_sources(client, found, parked)
             with self._whatever_happens(f"account {account.name}"):
                 self._clear_leftovers(client, found)
+            self._end_abandoned(client, found)
 
     @contextmanager
     def _whatever_happens(self, to: str) -> Iterator[None]:
@@ -188,6 +221,8 @@ class _Look:
             stop(client, finding.stream.id)
             get_logger().warning("Stopped stream %s: %s", finding.stream.id, finding.reason)
             clear(client, finding.stream.id, str(finding.run_id))
+            if finding.reason == DEPLOYMENT_DELETED:
+                return  # exported, and ended, by `_end_abandoned`
             video = None
             if self.export and _wants_export(finding.run):
                 video = request_export(client, finding.stream, wait_s=0.0)
@@ -196,6 +231,14 @@ class _Look:
                     self.being_made.append((finding, told))
             if finding.run:
                 show_ended(self.prefect, finding.run, finding.reason, [video] if video else [])
+                if is_parked(finding.run):
+                    self._wait_for_worker(finding.run, finding.reason)
+
+    def _wait_for_worker(self, run: FlowRun, reason: str) -> None:
+        """Let a run whose stream is stopped show that it waits for a worker to finish it."""
+        message = f"Its stream was stopped: {reason}, and no worker took the run. {_WHAT_TO_DO}"
+        with self._whatever_happens(f"run {run.name}"):
+            schedule_unchanged(self.prefect, run, datetime.now(UTC), message, LATE)
 
     def _wait_for_videos(self, client: Client) -> None:
         """Link the videos that were still being made, once everything that is billed is stopped."""
@@ -238,9 +281,33 @@ class _Look:
             with self._whatever_happens(f"the source of run {run.name}"):
                 tell_parked(self.prefect, client, run, seen)
 
+    def _end_abandoned(self, client: Client, found: list[RTStream]) -> None:
+        """Export what those recorded whose deployment was deleted, and end their runs."""
+        streams_by_id = {stream.id: stream for stream in found}
+        streams_by_run = {owner(stream.name): stream for stream in found}
+        deadline = time.monotonic() + _WAIT_FOR_VIDEOS_S
+        for run in list(self.abandoned.values()):
+            stream = streams_by_run.get(run.id) or streams_by_id.get(run.parameters.get("rtstream_id") or "")
+            if stream is None or not is_over(run, datetime.now(UTC)):
+                continue
+            del self.abandoned[run.id]  # what goes wrong is told, and tried again in the next pass
+            if is_elsewhere(stream.name, self.server):
+                continue
+            with self._whatever_happens(f"run {run.name}"):
+                if owner(stream.name) == run.id:
+                    stop(client, stream.id)
+                video = None
+                if self.export and _wants_export(run):
+                    left_s = max(0.0, deadline - time.monotonic())
+                    video = request_export(client, stream, wait_s=left_s, raises=True)
+                end_abandoned(self.prefect, run, video)
+                for told in self.reports:
+                    if video and told.rtstream_id == stream.id:
+                        told.video_id = video.video_id
+
     def _clear_leftovers(self, client: Client, found: list[RTStream]) -> None:
         """Stop the indexes that watches left on streams that are not theirs."""
-        for leftover in leftovers(client, found, self.prefect, self.grace, self.server):
+        for leftover in leftovers(client, found, self.prefect, self.grace, self.server, abandoned=self.abandoned):
             with self._whatever_happens(f"the indexes left on stream {leftover.rtstream_id}"):
                 _clear_leftover(client, self.prefect, leftover)
 

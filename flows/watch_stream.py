@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 from uuid import UUID
 
 import httpx
@@ -27,6 +27,7 @@ from prefect_videodb.recording.inputs import (
     no_inline_block,
     without_secrets,
 )
+from prefect_videodb.recording.lateness import Skipped, refuse_past_end, skip
 from prefect_videodb.recording.memory import Memory, label, may_have_stream, remembered
 from prefect_videodb.recording.models import Window
 from prefect_videodb.recording.ownership import Custody, stop_streams_of, stopping, stream_name
@@ -121,7 +122,8 @@ def watch_stream(
             is over.
         webhook: Where alerts come in: an AlertWebhook block, or its name.
         credentials: The VideoDB account: a VideoDBCredentials block, or its name.
-        end_time: When to end, with its time zone; never when left empty.
+        end_time: When to end, with its time zone; never when left empty. A run of a deployment that begins after it
+            ends as `Skipped`, with no result.
         look_every_minutes: How often to look whether everything still runs.
         name: What the watch is called; the source's or stream's name when left empty.
         options: What may be different from one watch to the next; the defaults suit a camera that is always on.
@@ -134,13 +136,15 @@ def watch_stream(
         SourceError: the source could not be ingested when the watch began.
         VideoDBError: the service refused or failed when the watch began; later that is told, and tried again.
     """
-    account = load_credentials(credentials)
     if (source is None) == (rtstream_id is None):
         raise ConfigurationError("give either a source to connect, or the rtstream_id of a stream to adopt")
     run_id = str(this_run.get_id())
     alerts = load_webhook(webhook)
-    found = None if source is None else load_source(source)
     with Memory.of(run_id) as memory, showing_times_in(zone_of_run(memory, end_time)):
+        known = memory.recall("rtstream_id")
+        account = load_credentials(credentials, known)
+        # Once it is connected, nothing more is needed of the source: its block may be deleted.
+        found = None if source is None or known else load_source(source)
         server = server_of_run(memory, has_begun=memory.recall("watch_start") is not None)
         wanted = [
             Wanted(watch, index_name(watch, run_id, server), alerts.callback_url(watch.route, UUID(run_id)))
@@ -148,7 +152,11 @@ def watch_stream(
         ]
         every = timedelta(minutes=look_every_minutes)
         run = WatchRun(run_id, server, account, found, alerts, wanted, every, options, memory)
-        return _watch(run, name, rtstream_id, end_time)
+        try:
+            return _watch(run, name, rtstream_id, end_time)
+        except Skipped as reason:
+            title = name or (found.name if found else "a stream")
+            return cast("StreamWatch", skip(memory, "watch", title, reason))  # Prefect takes the state
 
 
 def _watch(run: WatchRun, name: str | None, rtstream_id: str | None, end_time: datetime | None) -> StreamWatch:
@@ -179,33 +187,33 @@ def _begin(
     start = run.moment("watch_start")
     if start is None:
         start = datetime.now(UTC)
-        if end_time and end_time <= start:
-            raise ConfigurationError(f"the end time {clock(end_time)} is already past: there is nothing to watch")
+        if end_time:
+            refuse_past_end(run.memory, start, end_time)
         if rtstream_id and get_rtstream(run.account, rtstream_id).status == STOPPED:
             raise ConfigurationError(f"stream {rtstream_id} is stopped: start it, or give the source to connect")
         _write_down(run, start, end_time)
     title = one_line(name or (run.source.name if run.source else "") or run.memory.recall("stream_name") or "")
-    if run.source:
+    if rtstream_id is None:
         custody.may_run = True
         title = title or "a stream"
         if known := run.memory.recall("rtstream_id"):
             custody.was_seen = True
             place.rtstream_id = known
-        else:
+        elif run.source:
             called = stream_name(title, run.id, run.server)
             stream = ensure_rtstream(run.account, run.source, called, run.options.collection_id)
             custody.was_seen = True
             place.rtstream_id = stream.id
-            run.memory.remember(rtstream_id=stream.id)
+            run.memory.remember(rtstream_id=stream.id, stream_name=title)
     else:
         place.rtstream_id = rtstream_id
         if not title:
-            title = one_line(get_rtstream(run.account, str(rtstream_id)).name or "") or "a stream"
+            title = one_line(get_rtstream(run.account, rtstream_id).name or "") or "a stream"
             run.memory.remember(stream_name=title)
     return StreamWatch(
         name=title,
         rtstream_id=str(place.rtstream_id),
-        adopted=run.source is None,
+        adopted=rtstream_id is not None,
         start=start,
         end=start,
         ended_by="end time",

@@ -133,7 +133,8 @@ def deploy(prefect_url: str) -> str:
     environment = {"PREFECT_API_URL": prefect_url}
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
-        for command in (["work-pool", "create", "meetings", "--type", "process"], ["deploy", "--all"]):
+        pools = [["work-pool", "create", pool, "--type", "process"] for pool in ("meetings", "cleanup")]
+        for command in (*pools, ["deploy", "--all"]):
             with stopped(start("prefect", *command, log=log, environment=environment)) as process:
                 assert process.wait(240) == 0, log.read_text()
     return "record-meeting/record-meeting"

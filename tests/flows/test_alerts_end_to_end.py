@@ -14,7 +14,7 @@ from prefect_videodb.blocks import AlertWebhook
 from tests.flows.conftest import Account, Run, deploy_to, pool_in_process, the_one_stopped_stream
 from tests.support.prefect_server import is_final, runs_of
 from tests.support.processes import free_port, wait_for
-from tests.support.programs import running_worker
+from tests.support.programs import running_worker, running_workers
 from tests.webhooks.conftest import RECORDED, TOKEN, running_service
 
 
@@ -22,7 +22,7 @@ from tests.webhooks.conftest import RECORDED, TOKEN, running_service
 def worker(account: Account, deployed: str, tmp_path: Path) -> Iterator[None]:
     assert account
     assert deployed
-    with running_worker(tmp_path):
+    with running_workers(tmp_path):
         yield
 
 

@@ -31,7 +31,7 @@ from prefect_videodb.recording.text import clock
 from prefect_videodb.worker.execution import Execution
 from tests.flows.conftest import HOLDING, SHORT, Account, Run, result_of, the_one_stopped_stream
 from tests.support.processes import stopped, wait_for
-from tests.support.programs import running_worker
+from tests.support.programs import running_workers
 
 BERLIN = ZoneInfo("Europe/Berlin")  # of the deployment's schedule
 LONG: dict[str, Any] = {"duration_minutes": 40 / 60, "queries": []}
@@ -184,7 +184,7 @@ def test_what_is_no_recording_cannot_be_changed(account: Account, deployed: str)
 def worker(account: Account, deployed: str, tmp_path: Path) -> Iterator[None]:
     assert account
     assert deployed
-    with running_worker(tmp_path):
+    with running_workers(tmp_path):
         yield
 
 

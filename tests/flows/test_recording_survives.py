@@ -182,13 +182,13 @@ def test_a_worker_that_is_killed_while_it_executes_a_recording_leaves_it_to_the_
 
 
 def test_a_run_that_fails_before_it_reaches_its_stream_again_stops_it(account: Account, deployed: str) -> None:
-    RTStreamSource(url=load_source("meeting-room").url, name="Gone").save("soon-gone", overwrite=True)
-    run = Run.of(deployed, source="soon-gone", duration_minutes=30.0, options=HOLDING)
+    run = Run.of(deployed, duration_minutes=30.0, options=HOLDING)
     with stopped(run.execute()) as process:
         run.wait_for_label("videodb.window_start")
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-    RTStreamSource.delete("soon-gone")
+    with get_client(sync_client=True) as client:
+        client.update_flow_run(run.id, parameters={"source": "meeting-room", "duration_minutes": -1})
     run.schedule_again()
     state = run.finish().state
     assert state is not None

@@ -31,7 +31,7 @@ from prefect_videodb.tasks import ensure_scene_index, list_rtstream_scene_indexe
 from tests.flows.conftest import KEY, SHORT, Account, Run, look_after_only, result_of, the_one_stopped_stream
 from tests.support.faulty_proxy import FaultyProxy, Rule
 from tests.support.processes import free_port, wait_for
-from tests.support.programs import running_worker
+from tests.support.programs import running_workers
 
 FOLLOW_UP = "follow-up-alert/follow-up-alert"
 NET = "stop-orphaned-streams/stop-orphaned-streams"
@@ -297,7 +297,7 @@ def test_a_crashed_run_that_no_hook_schedules_goes_on_by_the_automation(
     assert deployed
     run = Run.of(FOLLOW_UP, alert={"label": "door"})
     put(run, Crashed())
-    with running_worker(tmp_path):
+    with running_workers(tmp_path):
         wait_for("it goes on", lambda: run.state().is_completed(), timeout_s=400)
     assert run.read().labels["videodb.crashes"] == "1"
 

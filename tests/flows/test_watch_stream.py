@@ -27,7 +27,7 @@ from prefect_videodb.watching.models import StreamWatch, Watch
 from tests.flows.conftest import KEY, Account, Run
 from tests.support.faulty_proxy import FaultyProxy, Rule
 from tests.support.processes import ROOT, free_port, stopped, wait_for
-from tests.support.programs import running_worker
+from tests.support.programs import running_workers
 from tests.support.receiver import Receiver, running_receiver
 
 DEPLOYMENT = "watch-stream/watch-stream"
@@ -363,7 +363,7 @@ def test_under_a_worker_a_cancelled_watch_leaves_nothing(
 ) -> None:
     assert deployed
     options = HOLDING if when == "while it looks" else {}
-    with running_worker(tmp_path):
+    with running_workers(tmp_path):
         run = Run.of(DEPLOYMENT, watches=WATCHES, look_every_minutes=5.0, options=options)
         run.wait_for_label("videodb.in_order_at")
         if when == "while it is parked":

@@ -76,6 +76,22 @@ def test_a_stream_is_judged_by_its_run(recording: FlowRun | None, verdict: Verdi
     assert reason in why
 
 
+@pytest.mark.parametrize(
+    ("recording", "verdict"),
+    [
+        (run(Scheduled(name="Recording"), SOON), Verdict.RECORDING),
+        (run(Scheduled(name="Recording"), window(timedelta(0))), Verdict.STOP),
+        (run(Scheduled(name="Recording")), Verdict.STOP),  # it crashed before it planned its end
+        (run(Scheduled(name="Watching"), DUE), Verdict.STOP),
+        (run(Running(), window(timedelta(0))), Verdict.RECORDING),  # somebody has taken it all the same
+    ],
+)
+def test_run_without_deployment_ends_at_its_planned_end(recording: FlowRun, verdict: Verdict) -> None:
+    found, why = judge(recording, AN_HOUR_AGO, NOW, GRACE, is_abandoned=True)
+    assert found is verdict
+    assert (why == "its deployment was deleted") == (verdict is Verdict.STOP)
+
+
 def test_nothing_records_for_longer_than_a_day() -> None:
     made = NOW - timedelta(hours=25)
     assert judge(run(Running()), made, NOW, GRACE)[0] is Verdict.STOP

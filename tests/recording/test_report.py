@@ -66,6 +66,14 @@ def test_what_the_video_lacks_and_where_it_is_is_said() -> None:
     assert "not in the video" not in markdown(_recording())
 
 
+def test_late_beginning_and_late_stop_are_said() -> None:
+    lost = Window(start=datetime(2026, 11, 23, 9, 0, tzinfo=UTC), end=datetime(2026, 11, 23, 9, 12, tzinfo=UTC))
+    shown = markdown(_recording(missing_s=720.0, missing=[lost], overrun_s=600.0, video_length_s=1680.0))
+    assert "Not recorded: 2026-11-23 09:00:00 UTC to 2026-11-23 09:12:00 UTC" in shown
+    assert "**12:00 of the window are not in the video**: it began late." in shown
+    assert "**The video goes on for 10:00 after the planned end**: it was stopped late." in shown
+
+
 def test_a_hostile_id_stays_text() -> None:
     assert "<img" not in markdown(_recording(video_id="`\n<img src=x>", rtstream_id="<script>"))
 

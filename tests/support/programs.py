@@ -198,6 +198,14 @@ def running_worker(
         yield process
 
 
+@contextmanager
+def running_workers(folder: Path) -> Iterator[None]:
+    """Run the workers of both work pools that `prefect.yaml` names."""
+    (folder / "cleanup").mkdir()
+    with running_worker(folder), running_worker(folder / "cleanup", "cleanup"):
+        yield
+
+
 def _serve() -> dict[str, Any] | None:
     """Fork until the input ends. Comes back twice or more: with an order in each child, with None in the server."""
     numbers: dict[int, int] = {}

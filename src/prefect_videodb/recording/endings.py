@@ -37,7 +37,9 @@ def links_of(export: Export) -> Links:
     return Links(stream_url=export.stream_url, player_url=export.player_url)
 
 
-def request_export(client: Client, stream: RTStream, wait_s: float = _WAIT_FOR_VIDEO_S) -> Requested | None:
+def request_export(
+    client: Client, stream: RTStream, wait_s: float = _WAIT_FOR_VIDEO_S, *, raises: bool = False
+) -> Requested | None:
     """Ask for a permanent video of what a stopped stream recorded; the service makes it whether anybody waits or not.
 
     It is called as the recording is. Repeated, it gives the same video.
@@ -46,9 +48,13 @@ def request_export(client: Client, stream: RTStream, wait_s: float = _WAIT_FOR_V
         client: to the account.
         stream: what was stopped.
         wait_s: how long to wait for it, in seconds.
+        raises: whether to raise when the service cannot be asked, for a caller that tries again later.
 
     Returns:
         The video; None when there will be none: nothing was recorded, or the service could not be asked.
+
+    Raises:
+        VideoDBError: the service cannot be asked, and that is to be raised.
     """
     polling = Polling(timeout_s=wait_s, interval_s=1.0)
     for _ in range(_TRIES):  # how soon after a stop a stream can be exported is not known
@@ -60,6 +66,8 @@ def request_export(client: Client, stream: RTStream, wait_s: float = _WAIT_FOR_V
         except InvalidRequest as refusal:
             get_logger().info("Nothing of stream %s can be exported: %s", stream.id, refusal)
         except VideoDBError as error:
+            if raises:
+                raise
             get_logger().warning("The export of stream %s could not be asked for: %s", stream.id, error)
         else:
             get_logger().info("What stream %s recorded is the video %s", stream.id, video.video_id)

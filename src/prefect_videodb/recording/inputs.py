@@ -39,14 +39,30 @@ _NAME = re.compile(r"(?:[a-z-]+/)?[\w .-]{1,255}")
 SourceName = Annotated[str, Field(json_schema_extra={"pattern": r"^(?!\s*[rR][tT][mM][pP][a-zA-Z]*:)[^@?#]*$"})]
 
 
-def load_credentials(given: object) -> VideoDBCredentials:
+def load_credentials(given: object, rtstream_id: str | None = None) -> VideoDBCredentials:
     """Give the account: a block as it is, or the one of this name.
 
     Where no block of the name `default` was ever saved, the environment's key is used.
 
+    Args:
+        given: the block, or its name.
+        rtstream_id: the stream that a run has connected with it; nobody can stop that without its key.
+
     Raises:
-        ConfigurationError: there is no such block.
+        ConfigurationError: there is no such block, or no more.
     """
+    try:
+        return _load_account(given)
+    except ConfigurationError as missing:
+        if rtstream_id is None:
+            raise
+        raise ConfigurationError(
+            f"{missing}. Until then nobody can stop the stream {rtstream_id} of this run, which is billed: save the "
+            "block again and retry this run, which finds the stream; or stop it in VideoDB's console"
+        ) from None
+
+
+def _load_account(given: object) -> VideoDBCredentials:
     if given != "default":
         return _load(VideoDBCredentials, given)
     if found := _find(VideoDBCredentials, given):

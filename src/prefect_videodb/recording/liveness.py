@@ -126,9 +126,14 @@ def outage_text(known: Mapping[str, str]) -> str:
 def is_change(known: Mapping[str, str], found: Ingest) -> bool:
     """Whether it is news what a probe found. A source that has just been connected is given time."""
     if found.liveness is Liveness.DEAD:
-        began = as_moment(known.get("window_start"))
+        began = _began(known)
         return not known.get(LOST) and (began is None or found.at >= began + FIRST_SIGN)
     return found.liveness is Liveness.ALIVE and bool(known.get(LOST))
+
+
+def _began(known: Mapping[str, str]) -> datetime | None:
+    """Return when the source was connected last: with the window, or later."""
+    return as_moment(known.get("part_began")) or as_moment(known.get("window_start"))
 
 
 def tell_change(run: FlowRun | UUID, title: str, known: Mapping[str, str], found: Ingest) -> dict[str, str]:
@@ -150,7 +155,7 @@ def tell_change(run: FlowRun | UUID, title: str, known: Mapping[str, str], found
     count = int(known[OUTAGES]) if known.get(OUTAGES, "").isdecimal() else 0
     if found.liveness is Liveness.DEAD:
         since = (found.at - PROBED).isoformat()
-        began = as_moment(known.get("window_start"))
+        began = _began(known)
         lost_at = began.isoformat() if began and began > found.at - PROBED else since
         news = {LOST: lost_at, REASON: found.reason[:_LONGEST_REASON], OUTAGES: str(count + 1)}
         event, level, payload = SOURCE_LOST, logging.WARNING, {"since": lost_at, "reason": found.reason}

@@ -13,7 +13,7 @@ from uuid import UUID
 
 import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.objects import FlowRun, State
 from prefect.context import FlowRunContext
 from prefect.exceptions import PrefectException
 
@@ -88,6 +88,15 @@ class Memory:
         """
         return FlowRun.model_validate(self._ask("GET", "/flow_runs/{id}").json())
 
+    def read_states(self) -> list[State[Any]]:
+        """Read all states that the run was in.
+
+        Raises:
+            httpx.HTTPError, PrefectException: Prefect cannot be asked.
+        """
+        found = self._ask("GET", "/flow_run_states/", params={"flow_run_id": str(self._id)}).json()
+        return [State[Any].model_validate(one) for one in found]
+
     def _read_labels(self, flow_run_ids: Sequence[UUID]) -> dict[UUID, Mapping[str, Any]]:
         asked = {"flow_runs": {"id": {"any_": [str(known) for known in flow_run_ids]}}, "limit": len(flow_run_ids)}
         with going_first():
@@ -135,9 +144,9 @@ class Memory:
 
     def _ask(self, method: Literal["GET", "PATCH", "POST"], path: Any, **body: Any) -> httpx.Response:
         """Ask once, for a few seconds: Prefect's client by itself would go on for minutes."""
-        params = {"id": self._id} if "{id}" in path else None
+        where = {"id": self._id} if "{id}" in path else None
         with asking_once():
-            answer = self.prefect.request(method, path, path_params=params, timeout=_ANSWER_WITHIN_S, **body)
+            answer = self.prefect.request(method, path, path_params=where, timeout=_ANSWER_WITHIN_S, **body)
         return answer.raise_for_status()
 
     def remember_window(self, window: Window) -> None:

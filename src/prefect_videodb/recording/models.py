@@ -9,6 +9,9 @@ from prefect_videodb.archiving.models import Archived
 from prefect_videodb.client.videos import SearchType
 from prefect_videodb.strict import StrictModel
 
+MOST_HITS = 100
+WhenLate = Literal["remaining", "full", "skip"]
+
 
 class RecordingOptions(StrictModel):
     """What may be different from one recording to the next; the defaults suit a meeting."""
@@ -25,7 +28,7 @@ class RecordingOptions(StrictModel):
         default="semantic", title="Search by", description="`semantic` searches by meaning, `keyword` by words."
     )
     hits_per_query: int = Field(
-        default=5, ge=1, le=100, title="Hits per query", description="How many hits of each query at most."
+        default=5, ge=1, le=MOST_HITS, title="Hits per query", description="How many hits of each query at most."
     )
     score_threshold: float = Field(
         default=0.2, ge=0, le=1, title="Least score", description="The least score of a hit, from 0 to 1."
@@ -43,6 +46,13 @@ class RecordingOptions(StrictModel):
         le=60,
         title="After a hit (seconds)",
         description="How much of what came after is in the clip.",
+    )
+    when_late: WhenLate = Field(
+        default="remaining",
+        title="When it begins late",
+        description="`remaining` records what is left of the planned window, and nothing after its end; `full` records "
+        "the full length from when it begins; `skip` records nothing when it begins more than five minutes late. "
+        "A run that records nothing ends as `Skipped`.",
     )
     start_timeout_s: float = Field(
         default=300.0,
@@ -141,12 +151,17 @@ class MeetingRecording(BaseModel):
     video_length_s: float | None = None
     missing_s: float = Field(
         default=0.0,
-        description="How much of the window the video lacks, in seconds: the stream was away.",
+        description="How much of the window the video lacks, in seconds: it began late, or the stream was away.",
     )
     missing: list[Window] = Field(
         default=[],
-        description="The times between the videos, where the recording was interrupted. Where within one video the "
-        "service lost the source, it does not tell.",
+        description="The times of which there is no video: before the first one, where it began late, and between the "
+        "videos, where it was interrupted. Where within one video the service lost the source, it does not tell.",
+    )
+    overrun_s: float = Field(
+        default=0.0,
+        description="How long the video goes on after the planned end, in seconds: it was stopped late. What is "
+        "searched, and the clip, is of the window alone.",
     )
     earlier_video_ids: list[str] = Field(
         default=[],

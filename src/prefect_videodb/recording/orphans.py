@@ -1,6 +1,6 @@
 """Find out what is recording, for whom, and whether anybody still looks after it."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -27,6 +27,7 @@ from prefect_videodb.tasks.streams import STOPPED
 from prefect_videodb.watching.life import is_overdue, is_watch
 
 RECORD_MEETING = "record-meeting"
+DEPLOYMENT_DELETED = "its deployment was deleted"
 # A run that is being cancelled, or that crashed, is looked after by its worker first.
 SETTLE = timedelta(minutes=1)
 # Nobody waits longer for a source; a run that still has not planned its end is gone.
@@ -64,7 +65,11 @@ class Finding:
 
 
 def findings(
-    streams: Iterable[RTStream], prefect: SyncPrefectClient, grace: timedelta, server: str | None
+    streams: Iterable[RTStream],
+    prefect: SyncPrefectClient,
+    grace: timedelta,
+    server: str | None,
+    abandoned: Collection[UUID] = (),
 ) -> Iterator[Finding]:
     """Look at every stream that runs and that a recording made. Each run is read when it comes to its stream.
 
@@ -73,6 +78,7 @@ def findings(
         prefect: knows the runs of one server.
         grace: how long after its planned end a recording may run.
         server: that server's identity, where it is known.
+        abandoned: the runs that no worker will execute again.
 
     Raises:
         httpx.HTTPError, PrefectException: Prefect cannot be asked: then nobody knows whose they are.
@@ -88,11 +94,23 @@ def findings(
             run = prefect.read_flow_run(run_id)
         except ObjectNotFound:
             run = None
-        verdict, reason = judge(run, as_moment(stream.created_at), datetime.now(UTC), grace)
+        made = as_moment(stream.created_at)
+        verdict, reason = judge(run, made, datetime.now(UTC), grace, is_abandoned=run_id in abandoned)
+        if verdict is Verdict.GO_ON and run and not _has_deployment(prefect, run):
+            verdict, reason = Verdict.STOP, f"{reason}, and {DEPLOYMENT_DELETED}"
         yield Finding(stream, run_id, run, verdict, reason)
 
 
-def judge(run: FlowRun | None, made: datetime | None, now: datetime, grace: timedelta) -> tuple[Verdict, str]:
+def _has_deployment(prefect: SyncPrefectClient, run: FlowRun) -> bool:
+    try:
+        return run.deployment_id is not None and bool(prefect.read_deployment(run.deployment_id))
+    except ObjectNotFound:
+        return False
+
+
+def judge(
+    run: FlowRun | None, made: datetime | None, now: datetime, grace: timedelta, *, is_abandoned: bool = False
+) -> tuple[Verdict, str]:
     """Decide about a stream that runs.
 
     Args:
@@ -100,6 +118,7 @@ def judge(run: FlowRun | None, made: datetime | None, now: datetime, grace: time
         made: when the stream was made, where the service says so.
         now: the moment.
         grace: how long after its planned end a recording may run.
+        is_abandoned: whether no worker will execute the run again: then nobody is waited for.
 
     Returns:
         what to do, and why.
@@ -112,7 +131,15 @@ def judge(run: FlowRun | None, made: datetime | None, now: datetime, grace: time
         return _crashed(run, run.state, now)
     if run.state.is_final():
         return Verdict.STOP, f"its run is {(run.state.name or run.state.type.value).lower()}"
+    if is_abandoned and run.state.is_scheduled() and is_over(run, now):
+        return Verdict.STOP, DEPLOYMENT_DELETED
     return _alive(run, run.state, made, now, grace)
+
+
+def is_over(run: FlowRun, now: datetime) -> bool:
+    """Whether what nobody executes any more is to be ended: a recording at its planned end, anything else at once."""
+    window = planned_window(remembered(run))
+    return is_watch(remembered(run)) or window is None or now >= window.end
 
 
 def _crashed(run: FlowRun, state: State[Any], now: datetime) -> tuple[Verdict, str]:

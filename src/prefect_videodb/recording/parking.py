@@ -24,6 +24,8 @@ from prefect_videodb.recording.models import Window
 
 # What the UI shows while a run is parked.
 PARKED = "Recording"
+# What Prefect calls a run that nobody begins though it is due.
+LATE = "Late"
 # A shorter wait costs less than starting another process does.
 _LEAST = timedelta(seconds=30)
 # So long before its end the next execution begins, and waits for the moment itself: the stop must not be late because

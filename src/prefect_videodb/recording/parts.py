@@ -50,15 +50,21 @@ def read_part(text: str) -> Part:
 
 
 def began_last(memory: Memory) -> datetime | None:
-    """Tell when the part began that is being recorded; None when it is the first."""
+    """Tell when the part began that is being recorded; None when it is the first, and began with the window."""
     return as_moment(memory.recall("part_began"))
 
 
-def gaps(earlier: Sequence[Part], last_began: datetime | None) -> list[Window]:
-    """Return the times between the parts, of which there is no video; a part of unknown length has none. Pure."""
-    begins = [part.start for part in earlier[1:]]
+def gaps(earlier: Sequence[Part], last_began: datetime | None, start: datetime | None = None) -> list[Window]:
+    """Return the times of which there is no video: between the parts, and before the first one. Pure.
+
+    Args:
+        earlier: the parts before the last; after one of unknown length no gap is known.
+        last_began: when the last part began; None where it did not, or began with the window.
+        start: of the planned window; None where only what lies between the parts is asked for.
+    """
+    begins = [part.start for part in earlier]
     if last_began:
         begins.append(last_began)
     ends = [None if part.length_s is None else part.start + timedelta(seconds=part.length_s) for part in earlier]
-    between = zip(ends, begins, strict=False)
+    between = zip([start, *ends], begins, strict=False)
     return [Window(start=end, end=begin) for end, begin in between if end and begin - end >= _LEAST_GAP]

@@ -47,7 +47,12 @@ def _head(recording: MeetingRecording) -> list[str]:
     lines += [f"- Archived as {place(copy)}" for copy in recording.archived]
     lines += [f"- **Not archived**: {escape(reason)}" for reason in recording.not_archived]
     if recording.missing_s:
-        lines += ["", f"**{timecode(recording.missing_s)} of the window are not in the video**: the stream was away."]
+        is_late = bool(recording.missing) and recording.missing[0].start == window.start
+        why = "it began late" if is_late else "the stream was away"
+        lines += ["", f"**{timecode(recording.missing_s)} of the window are not in the video**: {why}."]
+    if recording.overrun_s:
+        over = f"**The video goes on for {timecode(recording.overrun_s)} after the planned end**: it was stopped late."
+        lines += ["", f"{over} What was searched, and the clip, is of the planned window alone."]
     return lines
 
 

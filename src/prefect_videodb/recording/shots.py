@@ -11,8 +11,15 @@ _SHORTEST_CUT_S = 1.0
 _SHORTEST_PART_S = 0.1
 
 
-def hits(query: str, result: SearchResult) -> list[Hit]:
-    """Take the usable hits of a query, best first. One without a place in the video cannot be played."""
+def hits(query: str, result: SearchResult, until_s: float | None = None) -> list[Hit]:
+    """Take the usable hits of a query, best first. One without a place in the video cannot be played.
+
+    Args:
+        query: what was looked for.
+        result: what was found.
+        until_s: only what begins before, in seconds from the start of the video.
+    """
+    last_s = math.inf if until_s is None else until_s
     return [
         Hit(
             query=query,
@@ -23,7 +30,7 @@ def hits(query: str, result: SearchResult) -> list[Hit]:
             player_url=shot.player_url,
         )
         for shot in result.shots
-        if shot.start is not None and shot.end is not None and shot.end > max(0.0, shot.start)
+        if shot.start is not None and shot.end is not None and shot.end > max(0.0, shot.start) and shot.start < last_s
     ]
 
 

@@ -1,6 +1,6 @@
 """Live indexes that a watch left running on a stream that is not its own: they are billed until somebody stops them."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -35,6 +35,8 @@ def leftovers(
     prefect: SyncPrefectClient,
     grace: timedelta,
     server: str | None,
+    *,
+    abandoned: Collection[UUID] = (),
 ) -> Iterator[Leftover]:
     """Look at the live indexes of every stream that runs; those of watches that are alive are not given.
 
@@ -59,6 +61,6 @@ def leftovers(
                 run = prefect.read_flow_run(run_id)
             except ObjectNotFound:
                 run = None
-            verdict, reason = judge(run, None, datetime.now(UTC), grace)
+            verdict, reason = judge(run, None, datetime.now(UTC), grace, is_abandoned=run_id in abandoned)
             if verdict is not Verdict.RECORDING:
                 yield Leftover(stream.id, run_id, run, verdict, reason)

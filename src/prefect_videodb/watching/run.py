@@ -19,7 +19,10 @@ _TROUBLES = 20
 
 @dataclass(frozen=True, slots=True)
 class WatchRun:
-    """One execution of the flow. Its `source` is None where the stream is adopted, `server` where it is not known."""
+    """One execution of the flow.
+
+    `source` is None where the stream is there: adopted, or connected earlier. `server` is None where it is not known.
+    """
 
     id: str
     server: str | None

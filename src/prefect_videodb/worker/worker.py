@@ -303,7 +303,9 @@ class InProcessWorker(BaseWorker[InProcessConfiguration, BaseVariables, InProces
                 try:
                     known = time.monotonic(), await self.client.read_deployment(run.deployment_id)
                 except ObjectNotFound:
-                    raise CannotBeLoaded("its deployment was deleted") from None
+                    if known is None:
+                        raise CannotBeLoaded("its deployment was deleted") from None
+                    known = time.monotonic(), known[1]  # what has begun is finished
                 self._deployments[run.deployment_id] = known
         return await anyio.to_thread.run_sync(self._flows.load, known[1])
 

@@ -27,7 +27,7 @@ from tests.flows.matrix.subjects import (
 )
 from tests.support.kill_points import Point, points
 from tests.support.processes import wait_for
-from tests.support.programs import running_worker
+from tests.support.programs import running_workers
 
 
 def sigkill(subject: Subject, point: Point) -> None:
@@ -87,7 +87,7 @@ def test_cancelled_at_any_point_a_recording_is_stopped_and_kept(matrix: Matrix) 
     ends = next(index for index, point in enumerate(found) if point.path.endswith("/set_state COMPLETED"))
     stops = next(index for index, point in enumerate(found) if point.path == "/rtstream/{id}/status")
     tried = range(connects, ends, 7) if ALL else random.sample(range(connects, ends), 1)
-    with running_worker(matrix.folder), ThreadPoolExecutor(AT_ONCE) as pool:
+    with running_workers(matrix.folder), ThreadPoolExecutor(AT_ONCE) as pool:
         tries = [
             pool.submit(copy_context().run, partial(_cancelled, matrix, found[index], has_recorded=index >= stops))
             for index in tried
