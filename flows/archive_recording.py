@@ -8,10 +8,10 @@ from prefect.runtime import flow_run as this_run
 from pydantic import BeforeValidator, Field
 
 from prefect_videodb._logging import get_logger
-from prefect_videodb.archiving.models import ARCHIVE_RECORDING, AWAITING_RETRY, Archived
+from prefect_videodb.archiving.models import ARCHIVE_RECORDING, Archived
 from prefect_videodb.blocks import RecordingArchive, VideoDBCredentials
+from prefect_videodb.durable.recovery import Recovery, recover_crashed
 from prefect_videodb.recording.archive_report import publish
-from prefect_videodb.recording.crashes import Fate, goes_on
 from prefect_videodb.recording.inputs import load_archive, load_credentials, no_inline_block, without_secrets
 from prefect_videodb.recording.text import one_line
 from prefect_videodb.tasks import archive_video
@@ -22,8 +22,8 @@ def _run_name() -> str:
 
 
 def go_on_after_a_crash(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
-    """Schedule a run whose process died again: it begins anew, or finds what it had finished."""
-    if goes_on(flow_run.id, AWAITING_RETRY) is Fate.IS_OVER:
+    """Reschedule a run whose process died: it begins from the top, or finds what it had finished."""
+    if recover_crashed(flow_run.id) is Recovery.GIVEN_UP:
         get_logger().error("%s %s and does not go on: its video is not archived", flow.name, state.name)
 
 

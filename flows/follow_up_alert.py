@@ -11,13 +11,13 @@ from pydantic import BeforeValidator, Field
 
 from prefect_videodb._logging import get_logger
 from prefect_videodb.blocks import VideoDBCredentials
+from prefect_videodb.durable.recovery import Recovery, recover_crashed
 from prefect_videodb.errors import InvalidRequest, NotFound, VideoDBError
 from prefect_videodb.following.archive import archive_clip
 from prefect_videodb.following.clip import clip_of
 from prefect_videodb.following.models import AWAITING_CLIP, FOLLOW_UP_ALERT, FollowUp, FollowUpOptions, Line
 from prefect_videodb.following.notifying import NotNotified, body, key, notify, subject
 from prefect_videodb.following.report import publish
-from prefect_videodb.recording.crashes import Fate, goes_on
 from prefect_videodb.recording.inputs import load_credentials, no_inline_block, without_secrets
 from prefect_videodb.recording.memory import Memory
 from prefect_videodb.recording.models import Links, Window
@@ -44,8 +44,8 @@ def _run_name() -> str:
 
 
 def go_on_after_a_crash(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
-    """Schedule a run whose process died again: an alert is not lost with it."""
-    if goes_on(flow_run.id, AWAITING_CLIP) is Fate.IS_OVER:
+    """Reschedule a run whose process died: an alert is not lost with it."""
+    if recover_crashed(flow_run.id) is Recovery.GIVEN_UP:
         get_logger().error("%s %s and does not go on: its alert is not followed up", flow.name, state.name)
 
 

@@ -16,11 +16,11 @@ from prefect_videodb._clock import counting_down
 from prefect_videodb._logging import get_logger
 from prefect_videodb.blocks import RTStreamSource, VideoDBCredentials
 from prefect_videodb.client.models import Export, RTStream, Video
+from prefect_videodb.durable.recovery import Recovery, recover_crashed, will_recover
 from prefect_videodb.errors import ConfigurationError, NotFound, SourceError
 from prefect_videodb.precedence import give_way, hurry, rest, stand_aside
 from prefect_videodb.punctual import due_or_now, punctual, wait_for_due
 from prefect_videodb.recording.archive import archive_videos
-from prefect_videodb.recording.crashes import Fate, goes_on, will_go_on
 from prefect_videodb.recording.endings import Requested, is_exported_when_cancelled, links_of, request_export
 from prefect_videodb.recording.inputs import (
     LONGEST,
@@ -134,8 +134,8 @@ def _stop_and_export(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any])
 
 
 def go_on_or_stop(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
-    """Schedule a run whose process died again, or stop its stream when it may not go on."""
-    if goes_on(flow_run.id) is Fate.IS_OVER:
+    """Reschedule a run whose process died, or stop its stream when it may not go on."""
+    if recover_crashed(flow_run.id) is Recovery.GIVEN_UP:
         stop_what_is_left(flow, flow_run, state)
 
 
@@ -193,7 +193,7 @@ def record_meeting(
         run = _Run(run_id, account, source, options, Steps.from_text(memory.recall(_STEPS)), memory)
         plan = Plan.of(known or name or run.source.name, duration_minutes, end_time)
         try:
-            with stopping(account, run_id, goes_on=lambda: will_go_on(memory)) as custody:
+            with stopping(account, run_id, goes_on=lambda: will_recover(memory.read_run)) as custody:
                 rtstream_id = _connect(run, plan, custody)
                 window = _record(run, plan, rtstream_id)
                 _stop(run, rtstream_id)

@@ -1,7 +1,7 @@
 """Stop what was left running, and look after recordings that wait without a process."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -20,49 +20,45 @@ from prefect.states import Completed
 from pydantic import BeforeValidator, Field
 
 from prefect_videodb._logging import get_logger
-from prefect_videodb.archiving.models import ARCHIVE_RECORDING, AWAITING_RETRY
 from prefect_videodb.blocks import VideoDBCredentials
 from prefect_videodb.client import Client, streams
 from prefect_videodb.client.models import RTStream
+from prefect_videodb.durable.recovery import (
+    Death,
+    StaleRun,
+    read_unchanged,
+    recover,
+    recover_all,
+    schedule_unchanged,
+)
 from prefect_videodb.errors import VideoDBError
-from prefect_videodb.following.models import AWAITING_CLIP, FOLLOW_UP_ALERT
+from prefect_videodb.flows.recover_dead_runs import RECOVERED_FLOWS
 from prefect_videodb.recording.abandoned import abandoned_runs, end_abandoned
 from prefect_videodb.recording.accounts import Account, accounts
-from prefect_videodb.recording.crashes import go_on
 from prefect_videodb.recording.endings import is_exported_when_cancelled, request_export
 from prefect_videodb.recording.inputs import no_inline_block, without_secrets
 from prefect_videodb.recording.memory import label, planned_window, remembered
 from prefect_videodb.recording.orphan_report import StreamReport, report, table
 from prefect_videodb.recording.orphans import (
     DEPLOYMENT_DELETED,
-    RECORD_MEETING,
     Finding,
     Verdict,
     findings,
     is_over,
     parked_runs,
 )
-from prefect_videodb.recording.overtaking import Overtaken, read_unchanged, schedule_unchanged
 from prefect_videodb.recording.ownership import is_elsewhere, owner
 from prefect_videodb.recording.parked_sources import changed_sources, tell_parked
 from prefect_videodb.recording.parking import LATE, PARKED, is_parked
 from prefect_videodb.recording.repeats import INCOMPLETE, was_told_before
-from prefect_videodb.recording.reviving import revive_crashed, revive_silent
 from prefect_videodb.recording.servers import this_server
 from prefect_videodb.recording.showing import show_ended
 from prefect_videodb.recording.text import clock, plain
 from prefect_videodb.tasks.streams import ERROR, STOPPED, all_streams, stop
 from prefect_videodb.watching.ending import clear
 from prefect_videodb.watching.leftovers import Leftover, leftovers
-from prefect_videodb.watching.life import WATCH_STREAM, WATCHING, is_watch
+from prefect_videodb.watching.life import is_watch
 
-# The flows whose runs go on after a crash, and what the UI calls their state until they do.
-_FLOWS = {
-    RECORD_MEETING: PARKED,
-    WATCH_STREAM: WATCHING,
-    FOLLOW_UP_ALERT: AWAITING_CLIP,
-    ARCHIVE_RECORDING: AWAITING_RETRY,
-}
 # What is executed again so soon finds out by itself how its stream is.
 _SOON = timedelta(seconds=30)
 _WHAT_TO_DO = (
@@ -116,13 +112,12 @@ def stop_orphaned_streams(
         found, troubles = accounts(credentials, prefect)
         grace = timedelta(minutes=grace_minutes)
         look = _Look(prefect, this_server(prefect), grace, cost_per_minute, troubles, dry_run=dry_run, export=export)
-        look.revive("runs that nobody executes", revive_silent)
+        look.recover()
         look.find_abandoned()
         for account in found:
             look.look_after(account)
         if credentials is None:
             look.end_those_without_stream()
-        look.revive("crashed runs", revive_crashed)
     create_markdown_artifact(
         table(look.reports, look.troubles, dry_run=dry_run), key="videodb-recordings", description="What is recording"
     )
@@ -165,11 +160,11 @@ class _Look:
                 with self._whatever_happens(f"run {run.name}"):
                     end_abandoned(self.prefect, run, None, has_stream=False)
 
-    def revive(self, what: str, revive: Callable[[SyncPrefectClient, Mapping[str, str]], None]) -> None:
-        """Schedule again what nobody executes."""
+    def recover(self) -> None:
+        """Reschedule the runs that nobody executes."""
         if not self.dry_run:
-            with self._whatever_happens(what):
-                revive(self.prefect, _FLOWS)
+            with self._whatever_happens("runs that nobody executes"):
+                recover_all(self.prefect, RECOVERED_FLOWS)
 
     def look_after(self, account: Account) -> None:
         """Look after the streams of one account."""
@@ -195,8 +190,8 @@ class _Look:
         """Note what went wrong, and go on with the next."""
         try:
             yield
-        except Overtaken as overtaken:
-            get_logger().info("%s: %s", to, overtaken)
+        except StaleRun as stale:
+            get_logger().info("%s: %s", to, stale)
         except _TROUBLE as error:
             self.troubles.append(f"{to}: {type(error).__name__}: {error}")
 
@@ -207,15 +202,15 @@ class _Look:
             return
         try:
             self._act(client, finding, told)
-        except Overtaken as overtaken:
-            told.verdict, told.reason = Verdict.RECORDING, str(overtaken)
+        except StaleRun as stale:
+            told.verdict, told.reason = Verdict.RECORDING, str(stale)
         except _TROUBLE as error:
             get_logger().error("Stream %s could not be looked after: %s", finding.stream.id, error)
             told.trouble = f"{type(error).__name__}: {error}"
 
     def _act(self, client: Client, finding: Finding, told: StreamReport) -> None:
         if finding.verdict is Verdict.GO_ON and finding.run:
-            go_on(self.prefect, finding.run)
+            recover(self.prefect, finding.run, Death(finding.reason))
         elif finding.verdict is Verdict.STOP:
             _tell(finding)
             stop(client, finding.stream.id)
@@ -272,7 +267,7 @@ class _Look:
             return
         if stream.status == STOPPED:
             self.prefect.update_flow_run_labels(run.id, label(window_end=now.isoformat(), ended_early="yes"))
-        schedule_unchanged(self.prefect, run, now, f"Its stream is {stream.status}")
+        schedule_unchanged(self.prefect, run, now, f"Its stream is {stream.status}", PARKED)
         get_logger().warning("Recording %s goes on now: its stream is %s", run.name, stream.status)
 
     def _look_at_sources(self, client: Client, found: list[RTStream], parked: list[FlowRun]) -> None:
@@ -339,7 +334,7 @@ def _tell(finding: Finding) -> None:
 
 def _clear_leftover(client: Client, prefect: SyncPrefectClient, leftover: Leftover) -> None:
     if leftover.verdict is Verdict.GO_ON and leftover.run:
-        go_on(prefect, leftover.run)
+        recover(prefect, leftover.run, Death(leftover.reason))
         return
     clear(client, leftover.rtstream_id, str(leftover.run_id))
     get_logger().warning(

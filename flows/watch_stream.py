@@ -15,8 +15,8 @@ from pydantic import AwareDatetime, BeforeValidator, Field
 
 from prefect_videodb._logging import get_logger
 from prefect_videodb.blocks import AlertWebhook, RTStreamSource, VideoDBCredentials
+from prefect_videodb.durable.recovery import Recovery, recover_crashed
 from prefect_videodb.errors import ConfigurationError
-from prefect_videodb.recording.crashes import Fate, goes_on
 from prefect_videodb.recording.inputs import (
     SourceName,
     can_be_loaded,
@@ -83,8 +83,8 @@ def _stream_of(flow_run: FlowRun) -> str | None:
 
 
 def go_on_or_clear(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
-    """Schedule a run whose process died again, or stop what belongs to it when it may not go on."""
-    if goes_on(flow_run.id) is Fate.IS_OVER:
+    """Reschedule a run whose process died, or stop what belongs to it when it may not go on."""
+    if recover_crashed(flow_run.id) is Recovery.GIVEN_UP:
         clear_what_is_left(flow, flow_run, state)
 
 

@@ -18,15 +18,14 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State, StateDetails
 from prefect.states import Cancelling, Pending
 
+from prefect_videodb.durable.recovery import HEARTBEAT_TIMEOUT, Death, death_of, last_heartbeat, recover
 from prefect_videodb.errors import ConfigurationError
 from prefect_videodb.flows import change_recording, record_meeting, stop_orphaned_streams
 from prefect_videodb.precedence import Precedence
-from prefect_videodb.recording.crashes import go_on
 from prefect_videodb.recording.memory import planned_window, remembered
 from prefect_videodb.recording.models import Window
 from prefect_videodb.recording.orphans import Verdict
 from prefect_videodb.recording.parking import PARKED, wake_at
-from prefect_videodb.recording.silence import SILENCE, silent_runs
 from prefect_videodb.recording.text import clock
 from prefect_videodb.worker.execution import Execution
 from tests.flows.conftest import HOLDING, SHORT, Account, Run, result_of, the_one_stopped_stream
@@ -258,22 +257,23 @@ def test_a_parked_recording_whose_stream_was_stopped_is_woken(account: Account, 
 def test_a_run_that_died_with_its_worker_is_found_and_goes_on(account: Account, deployed: str) -> None:
     """Nobody reports it: there is no worker here, and the process is killed."""
 
-    def is_found(after: timedelta) -> bool:
+    def death(after: timedelta) -> Death | None:
+        now, found = datetime.now(UTC) + after, run.read()
         with get_client(sync_client=True) as client:
-            return run.id in [found.id for found, _ in silent_runs(client, "record-meeting", datetime.now(UTC) + after)]
+            return death_of(found, None, now, last_heartbeat(client, found, now))
 
     run = Run.of(deployed, queries=[], options=HOLDING, **SHORT)
     with stopped(run.execute()) as process:
         run.wait_for_label("videodb.window_start")
         # As if it had gone on like this until long after.
-        wait_for("its heartbeat is known", lambda: is_found(SILENCE + timedelta(minutes=1)))
-        assert not is_found(timedelta(0))
+        wait_for("its heartbeat is known", lambda: death(HEARTBEAT_TIMEOUT + timedelta(minutes=1)))
+        assert not death(timedelta(0))
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     assert connected(account, run)
     with get_client(sync_client=True) as client:
-        go_on(client, run.read())
-    assert parked(run)
+        recover(client, run.read(), Death("no heartbeat"))
+    assert run.state().is_scheduled()
     result_of(run.finish())
     the_one_stopped_stream(account, run)
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -16,22 +15,29 @@ from prefect.variables import Variable
 from pydantic import SecretStr
 
 from prefect_videodb.blocks import VideoDBCredentials
+from prefect_videodb.durable import recovery
+from prefect_videodb.durable.recovery import (
+    MAX_CRASHES,
+    Death,
+    Recovery,
+    StaleRun,
+    crash_count,
+    recover,
+    recover_crashed,
+)
 from prefect_videodb.errors import VideoDBError
-from prefect_videodb.flows import change_recording, record_meeting, stop_orphaned_streams
+from prefect_videodb.flows import change_recording, record_meeting, recover_dead_runs, stop_orphaned_streams
 from prefect_videodb.local_server import LocalServer
-from prefect_videodb.recording import crashes, inputs, reviving
-from prefect_videodb.recording.crashes import MOST_CRASHES, Fate, go_on, goes_on
+from prefect_videodb.recording import inputs
 from prefect_videodb.recording.memory import label
 from prefect_videodb.recording.orphan_report import StreamReport
 from prefect_videodb.recording.orphans import Verdict
-from prefect_videodb.recording.overtaking import Overtaken
 from prefect_videodb.recording.ownership import server_in, stream_name
 from prefect_videodb.recording.servers import VARIABLE
 from prefect_videodb.tasks import ensure_scene_index, list_rtstream_scene_indexes
 from tests.flows.conftest import KEY, SHORT, Account, Run, look_after_only, result_of, the_one_stopped_stream
 from tests.support.faulty_proxy import FaultyProxy, Rule
 from tests.support.processes import free_port, wait_for
-from tests.support.programs import running_workers
 
 FOLLOW_UP = "follow-up-alert/follow-up-alert"
 NET = "stop-orphaned-streams/stop-orphaned-streams"
@@ -197,12 +203,12 @@ def run_hook(run: FlowRun) -> None:
 def test_a_crashed_recording_is_stopped_only_where_it_may_not_go_on(
     account: Account, deployed: str, prefect_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(crashes, "_ASK_AGAIN_AFTER_S", (0.1, 0.1))
+    monkeypatch.setattr(recovery, "_RETRY_AFTER_S", (0.1, 0.1))
     unasked, unlucky, often = (Run.of(deployed) for _ in range(3))
     streams = [connected(account, run) for run in (unasked, unlucky, often)]
     put(unasked, Crashed())
     put(unlucky, Crashed())
-    put(often, Crashed(), crashes=str(MOST_CRASHES))
+    put(often, Crashed(), crashes=str(MAX_CRASHES))
     proxy = prefect_proxy(prefect_url)
     proxy.rules = [
         Rule("GET", str(unasked.id), 500, times=100),
@@ -216,7 +222,7 @@ def test_a_crashed_recording_is_stopped_only_where_it_may_not_go_on(
     assert [status(account, rtstream_id) for rtstream_id in streams] == ["connected", "connected", "stopped"]
     assert unasked.state().is_crashed()
     assert unlucky.state().is_scheduled()
-    assert unlucky.read().labels["videodb.crashes"] == "1"
+    assert crash_count(unlucky.read()) == 1
     assert often.state().is_crashed()
 
 
@@ -231,30 +237,26 @@ def test_a_run_that_was_deleted_does_not_go_on(account: Account, deployed: str) 
     assert status(account, rtstream_id) == "stopped"
 
 
-def test_what_crashed_and_has_no_stream_goes_on_under_its_own_name(
+def test_what_crashed_and_has_no_stream_goes_on(
     account: Account, deployed: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert account
-    monkeypatch.setattr(reviving, "SETTLE", timedelta())
+    monkeypatch.setattr(recovery, "_ABANDONED_AFTER", timedelta())
     follow_up = Run.of(FOLLOW_UP, alert={"label": "door"})
     archived = Run.of("archive-recording/archive-recording", video_id="m-1")
     exporting, often = Run.of(deployed), Run.of(deployed)
     for run in (follow_up, archived, exporting):
         put(run, Crashed())
-    put(often, Crashed(), crashes=str(MOST_CRASHES))
-    stop_orphaned_streams("default")
-    assert [run.state().name for run in (follow_up, archived, exporting, often)] == [
-        "AwaitingClip",
-        "AwaitingRetry",
-        "Recording",
-        "Crashed",
-    ]
+    put(often, Crashed(), crashes=str(MAX_CRASHES))
+    recover_dead_runs()
+    names = [run.state().name for run in (follow_up, archived, exporting, often)]
+    assert names == ["AwaitingRetry"] * 3 + ["Crashed"]
 
 
 def test_a_recording_that_crashed_too_often_is_stopped_told_and_shown(account: Account, deployed: str) -> None:
     run = Run.of(deployed)
     rtstream_id = connected(account, run)
-    put(run, Crashed(), crashes=str(MOST_CRASHES))
+    put(run, Crashed(), crashes=str(MAX_CRASHES))
     began = datetime.now(UTC)
     report = by_id(stop_orphaned_streams("default", cost_per_minute=2.0))[rtstream_id]
     assert report.verdict is Verdict.STOP
@@ -289,19 +291,6 @@ def events_about(resource: str, since: datetime) -> list[dict[str, Any]]:
     return found
 
 
-@pytest.mark.timeout(600)
-def test_a_crashed_run_that_no_hook_schedules_goes_on_by_the_automation(
-    account: Account, deployed: str, tmp_path: Path
-) -> None:
-    assert account
-    assert deployed
-    run = Run.of(FOLLOW_UP, alert={"label": "door"})
-    put(run, Crashed())
-    with running_workers(tmp_path):
-        wait_for("it goes on", lambda: run.state().is_completed(), timeout_s=400)
-    assert run.read().labels["videodb.crashes"] == "1"
-
-
 # --- nobody twice -----------------------------------------------------------------------------------------------------
 
 
@@ -311,11 +300,11 @@ def test_a_run_that_somebody_else_has_scheduled_meanwhile_is_left_alone(account:
     put(run, Crashed())
     stale = run.read()
     put(run, Running())
-    with get_client(sync_client=True) as client, pytest.raises(Overtaken):
-        go_on(client, stale)
+    with get_client(sync_client=True) as client, pytest.raises(StaleRun):
+        recover(client, stale, Death("its process died"))
     assert run.state().is_running()
     assert "videodb.crashes" not in run.read().labels
-    assert goes_on(run.id) is Fate.GOES_ON
+    assert recover_crashed(run.id) is Recovery.RESCHEDULED
     assert run.state().is_running()
 
 
@@ -324,14 +313,14 @@ def test_a_crash_that_somebody_else_has_counted_already_is_not_counted_again(acc
     run = Run.of(deployed)
     put(run, Crashed())
     with get_client(sync_client=True) as client:
-        crashed_at = run.state().timestamp.isoformat()
-        client.update_flow_run_labels(run.id, {"videodb.crashes": "1", "videodb.crash": f"0 {crashed_at}"})
-    assert goes_on(run.id) is Fate.GOES_ON
-    assert run.read().labels["videodb.crashes"] == "1"
+        counted = f"1 {datetime.now(UTC).isoformat()} {run.state().id}"
+        client.update_flow_run_labels(run.id, {"videodb.crashes": counted})
+    assert recover_crashed(run.id) is Recovery.RESCHEDULED
+    assert crash_count(run.read()) == 1
     put(run, Running())
     put(run, Crashed())
-    assert goes_on(run.id) is Fate.GOES_ON
-    assert run.read().labels["videodb.crashes"] == "2"
+    assert recover_crashed(run.id) is Recovery.RESCHEDULED
+    assert crash_count(run.read()) == 2
 
 
 def test_a_crash_that_is_told_once_more_is_scheduled_once_more_and_counted_once(
@@ -341,10 +330,10 @@ def test_a_crash_that_is_told_once_more_is_scheduled_once_more_and_counted_once(
     run = Run.of(deployed)
     put(run, Running())
     put(run, Crashed())
-    assert goes_on(run.id) is Fate.GOES_ON
+    assert recover_crashed(run.id) is Recovery.RESCHEDULED
     put(run, Crashed())  # as Prefect's process worker does
     wait_for("it goes on", lambda: run.state().is_scheduled())
-    assert run.read().labels["videodb.crashes"] == "1"
+    assert crash_count(run.read()) == 1
 
 
 def test_a_recording_that_a_worker_takes_while_its_end_is_moved_is_not_scheduled_beside_it(

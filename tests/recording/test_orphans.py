@@ -8,7 +8,7 @@ import pytest
 from prefect.client.schemas.objects import FlowRun
 from prefect.states import Cancelled, Cancelling, Completed, Crashed, Failed, Pending, Running, Scheduled
 
-from prefect_videodb.recording.crashes import MOST_CRASHES
+from prefect_videodb.durable.recovery import MAX_CRASHES
 from prefect_videodb.recording.memory import label
 from prefect_videodb.recording.orphans import Verdict, judge
 
@@ -56,7 +56,7 @@ HALF_AN_HOUR = timedelta(minutes=30)
         (run(Cancelling(), SOON, since=timedelta(minutes=2)), Verdict.STOP, "being cancelled"),
         (run(Crashed(), SOON, since=timedelta(seconds=20)), Verdict.RECORDING, "just now"),
         (run(Crashed(), SOON), Verdict.GO_ON, "crashed"),
-        (run(Crashed(), SOON | {"crashes": str(MOST_CRASHES)}), Verdict.STOP, "too often"),
+        (run(Crashed(), SOON | {"crashes": str(MAX_CRASHES)}), Verdict.STOP, "too often"),
         (run(Crashed(), SOON, deployed=False), Verdict.STOP, "crashed"),
         (run(Running(), window(timedelta(minutes=-9))), Verdict.RECORDING, ""),
         (run(Running(), window(timedelta(minutes=-11))), Verdict.STOP, "planned end"),

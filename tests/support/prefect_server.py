@@ -44,6 +44,7 @@ def running_prefect_server(
     url = f"http://127.0.0.1:{port}/api"
     log = home / "server.log"
     environment = {"PREFECT_HOME": str(home), "PREFECT_API_URL": url, "PREFECT_UI_ENABLED": str(ui)}
+    environment["PREFECT_SERVER_SERVICES_FOREMAN_LOOP_SECONDS"] = "1"  # calls workers offline
     if database:
         environment["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = database
     process = start("prefect", "server", "start", "--port", str(port), log=log, environment=environment)

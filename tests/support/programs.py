@@ -190,10 +190,17 @@ def execute(flow_run_id: object, log: Path, environment: Mapping[str, str] | Non
 
 @contextmanager
 def running_worker(
-    folder: Path, pool: str = "meetings", *arguments: str, environment: Mapping[str, str] | None = None
+    folder: Path,
+    pool: str = "meetings",
+    *arguments: str,
+    name: str = "the-worker",
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[Process]:
-    """Run a worker, of the pool that `prefect.yaml` names or of another; its log goes to a folder."""
-    command = ("prefect", "worker", "start", "--pool", pool, *arguments)
+    """Run a worker, of the pool that `prefect.yaml` names or of another; its log goes to a folder.
+
+    One of the name of a worker that was killed finds its runs at once; two at a time need two names.
+    """
+    command = ("prefect", "worker", "start", "--pool", pool, "--name", name, *arguments)
     with stopped(start(*command, log=folder / "worker.log", environment=environment)) as process:
         yield process
 

@@ -27,10 +27,15 @@ class Pool:
     folder: Path
     exits: ExitStack
 
-    def start(self, *arguments: str) -> Process:
+    def start(self, *arguments: str, name: str = "first", heartbeat_s: int = 30) -> Process:
         """Start a worker; it ends with the test."""
-        environment = {"SAMPLE_FLOWS_LOADS": str(self.folder / "loads"), "PREFECT_LOGGING_LEVEL": "DEBUG"}
-        return self.exits.enter_context(running_worker(self.folder, self.name, *arguments, environment=environment))
+        environment = {
+            "SAMPLE_FLOWS_LOADS": str(self.folder / "loads"),
+            "PREFECT_LOGGING_LEVEL": "DEBUG",
+            "PREFECT_WORKER_HEARTBEAT_SECONDS": str(heartbeat_s),
+        }
+        worker = running_worker(self.folder, self.name, *arguments, name=name, environment=environment)
+        return self.exits.enter_context(worker)
 
     def deploy(self, entrypoint: str, name: str = "a-flow") -> UUID:
         """Deploy a flow by its entrypoint."""

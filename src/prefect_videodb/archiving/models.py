@@ -6,8 +6,6 @@ from pydantic import BaseModel, Field
 
 # The flow's name at Prefect.
 ARCHIVE_RECORDING = "archive-recording"
-# What the UI shows until a run whose process died is executed again.
-AWAITING_RETRY = "AwaitingRetry"
 
 
 class Archived(BaseModel):

@@ -10,7 +10,7 @@ from prefect_videodb.strict import StrictModel
 
 # The flow's name at Prefect.
 FOLLOW_UP_ALERT = "follow-up-alert"
-# What the UI shows while a follow-up is parked, or until one whose process died is executed again.
+# What the UI shows while a follow-up is parked.
 AWAITING_CLIP = "AwaitingClip"
 
 

@@ -14,11 +14,11 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.states import Cancelled, Completed, Failed
 
 from prefect_videodb._logging import get_logger
+from prefect_videodb.durable.prefect_api import runs_of
+from prefect_videodb.durable.recovery import read_unchanged
 from prefect_videodb.recording.endings import Requested
-from prefect_videodb.recording.listing import runs_of
 from prefect_videodb.recording.memory import remembered
 from prefect_videodb.recording.orphans import DEPLOYMENT_DELETED, RECORD_MEETING
-from prefect_videodb.recording.overtaking import read_unchanged
 from prefect_videodb.recording.parking import LATE, PARKED
 from prefect_videodb.recording.repeats import INCOMPLETE
 from prefect_videodb.recording.showing import show_ended
@@ -59,7 +59,7 @@ def end_abandoned(
         has_stream: whether its stream was found, and is stopped.
 
     Raises:
-        Overtaken: the run has another state since.
+        StaleRun: the run has another state since.
         httpx.HTTPError, PrefectException: Prefect is away.
     """
     run = read_unchanged(prefect, run)

@@ -14,9 +14,9 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.exceptions import ObjectNotFound
 
 from prefect_videodb.client.models import RTStream
-from prefect_videodb.recording.crashes import may_go_on
+from prefect_videodb.durable.prefect_api import runs_of
+from prefect_videodb.durable.recovery import may_recover
 from prefect_videodb.recording.inputs import LONGEST
-from prefect_videodb.recording.listing import runs_of
 from prefect_videodb.recording.liveness import LOST
 from prefect_videodb.recording.memory import planned_window, remembered
 from prefect_videodb.recording.models import Window
@@ -143,7 +143,7 @@ def is_over(run: FlowRun, now: datetime) -> bool:
 
 
 def _crashed(run: FlowRun, state: State[Any], now: datetime) -> tuple[Verdict, str]:
-    if not may_go_on(run):
+    if not may_recover(run):
         return Verdict.STOP, "its run crashed too often"
     if now - state.timestamp < SETTLE:
         return Verdict.RECORDING, "its run crashed just now"
@@ -171,7 +171,7 @@ def _watched(run: FlowRun, state: State[Any], now: datetime, grace: timedelta) -
     """Judge a watch, which may run for ever: but when it holds a process it looks now and then, and says when."""
     begun_long_ago = now - state.timestamp > grace
     if state.is_running() and begun_long_ago and is_overdue(remembered(run), now, grace):
-        verdict = Verdict.GO_ON if may_go_on(run) else Verdict.STOP
+        verdict = Verdict.GO_ON if may_recover(run) else Verdict.STOP
         return verdict, "its run is said to be running, but looks no more"
     return Verdict.RECORDING, "it is watched"
 

@@ -2,10 +2,10 @@
 
 import random
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import FlowRun
@@ -13,10 +13,11 @@ from prefect.client.schemas.objects import FlowRun
 from prefect_videodb._logging import get_logger
 from prefect_videodb.client import Client
 from prefect_videodb.client.models import RTStream
+from prefect_videodb.durable.recovery import read_unchanged
 from prefect_videodb.recording.liveness import Ingest, Liveness, check_ingest, is_change, tell_change
-from prefect_videodb.recording.memory import label, remembered
-from prefect_videodb.recording.overtaking import read_unchanged, reword
+from prefect_videodb.recording.memory import label, planned_window, remembered
 from prefect_videodb.recording.ownership import is_elsewhere
+from prefect_videodb.recording.parking import is_parked, schedule, wake_at
 from prefect_videodb.recording.showing import LIVE, Status, show_change
 from prefect_videodb.recording.stream import live_links
 from prefect_videodb.recording.time_zones import showing_times_in, zone_of
@@ -25,6 +26,9 @@ from prefect_videodb.tasks.streams import ERROR, STOPPED
 # A pass is made every five minutes, and has more to do. What is left is looked at in the next one.
 _PASS_S = 120.0
 _AT_A_TIME = 16
+# A worker takes a run up to three minutes before it is due (`punctual.LONGEST_LEAD`): what it may be taking is left.
+_CLAIM_MARGIN = timedelta(minutes=4)
+_TRIES = 3
 
 
 def changed_sources(
@@ -80,7 +84,7 @@ def tell_parked(prefect: SyncPrefectClient, client: Client, run: FlowRun, found:
         found: what a probe of its stream found.
 
     Raises:
-        Overtaken: the run has another state since: it looks itself, or another pass has told it.
+        StaleRun: the run has another state since: it looks itself, or another pass has told it.
         RuntimeError: the run ended meanwhile.
         httpx.HTTPError, PrefectException: Prefect is away.
     """
@@ -96,10 +100,39 @@ def tell_parked(prefect: SyncPrefectClient, client: Client, run: FlowRun, found:
         live = live_links(client, found.rtstream_id, status.window, status.title)
         news[LIVE] = live.player_url or live.stream_url or ""
     prefect.update_flow_run_labels(run.id, label(**news))
-    reword(prefect, run, _message)
+    _reword(prefect, run, _message)
     show_change(prefect, prefect.read_flow_run(run.id))
 
 
 def _message(run: FlowRun) -> str | None:
     status = Status.of(run)
     return status.message() if status else None
+
+
+def _reword(client: SyncPrefectClient, run: FlowRun, message: Callable[[FlowRun], str | None]) -> None:
+    """Change the message of a parked recording's state: the state is set again, for the same time.
+
+    Left as it is where a worker may be about to take the run. The time is that of the planned end, read before and
+    after: somebody who moves the end at the same time is not undone.
+
+    Args:
+        client: Prefect.
+        run: the recording's.
+        message: returns the message for the run as it is now; None when there is none.
+
+    Raises:
+        RuntimeError: Prefect did not accept it: the run ended meanwhile.
+        httpx.HTTPError, PrefectException: Prefect is away.
+    """
+    for _ in range(_TRIES):
+        run = client.read_flow_run(run.id)
+        window, text = planned_window(remembered(run)), message(run)
+        due = run.state.state_details.scheduled_time if run.state else None
+        if window is None or due is None or not text or not is_parked(run):
+            return
+        at, earliest = wake_at(window.end), datetime.now(UTC) + _CLAIM_MARGIN
+        if min(at, due) < earliest:
+            return
+        schedule(client, run.id, at, text)
+        if planned_window(remembered(client.read_flow_run(run.id))) == window:
+            return

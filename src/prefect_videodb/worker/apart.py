@@ -17,7 +17,7 @@ from prefect import Flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
 
-from prefect_videodb.worker.endings import is_suspect
+from prefect_videodb.durable.recovery import is_suspect
 from prefect_videodb.worker.execution import Execution, Outcome
 from prefect_videodb.worker.flows import Flows
 from prefect_videodb.worker.interrupts import Interrupt, RunCancelled, RunLetGo

@@ -12,27 +12,11 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.logging.loggers import flow_run_logger
 from prefect.states import Cancelled, Crashed, Scheduled
 
+from prefect_videodb.durable.recovery import AWAITING_RETRY, NOT_YET_DUE
 from prefect_videodb.punctual import LONGEST_LEAD
 
 if TYPE_CHECKING:
     from prefect.client.schemas.responses import OrchestrationResult
-
-# As Prefect names a run that a worker is to execute again, and one whose time has not come.
-CONTINUED, NOT_YET_DUE = "AwaitingRetry", "Scheduled"
-# What was there when its worker died so often is executed in a process of its own: it, or another one, killed it.
-_SUSPECT_AFTER = 2
-# What lost so many processes will lose the next.
-MOST_LOSSES = 5
-_LOSSES = "videodb-worker.losses"
-
-
-def is_suspect(run: FlowRun) -> bool:
-    """Whether a run may be what killed its workers, and is executed in a process of its own."""
-    return _losses(run) >= _SUSPECT_AFTER
-
-
-def _losses(run: FlowRun) -> int:
-    return int(str(run.labels.get(_LOSSES, 0)))
 
 
 async def put_back(client: PrefectClient, run: FlowRun, message: str, due: datetime | None = None) -> bool:
@@ -48,43 +32,12 @@ async def put_back(client: PrefectClient, run: FlowRun, message: str, due: datet
         due: when it is due, where it may have been begun early.
     """
     now = datetime.now(UTC)
-    at, name = now, CONTINUED
+    at, name = now, AWAITING_RETRY
     if due and now < due <= now + LONGEST_LEAD:
         at, name = due, NOT_YET_DUE
     state: State[Any] = Scheduled(scheduled_time=at, name=name, message=message)
     answer: OrchestrationResult[Any] = await client.set_flow_run_state(run.id, state)
     return answer.state is not None and answer.state.is_scheduled()
-
-
-async def put_back_lost(
-    client: PrefectClient, run: FlowRun, flow: Flow[..., Any] | None, *, died_alone: bool = False
-) -> None:
-    """Continue a run whose process died, unless it lost too many; then it is reported as crashed.
-
-    Args:
-        client: Prefect.
-        run: the run.
-        flow: its flow, for its hooks.
-        died_alone: its own process died, not the one that it shared with others, or that of its worker.
-    """
-    losses = _losses(run)
-    if is_suspect(run) and not died_alone:
-        # It had a process of its own: something else killed the worker, so this is not counted.
-        await put_back(client, run, "Its worker died: goes on", run.expected_start_time)
-        return
-    if losses >= MOST_LOSSES:
-        await crash(client, run, flow, f"The process died {losses + 1} times while it executed this run")
-        return
-    # Counted first: killed after this line, it is tried less often, never more.
-    await client.update_flow_run_labels(run.id, {_LOSSES: losses + 1})
-    what = "process" if died_alone else "worker"
-    message = f"Its {what} died: goes on (loss {losses + 1} of {MOST_LOSSES})"
-    await put_back(client, run, message, run.expected_start_time)
-
-
-async def clear(client: PrefectClient, run: FlowRun) -> None:
-    """Forget the losses of a run whose own process survived it: it was not what killed its workers."""
-    await client.update_flow_run_labels(run.id, {_LOSSES: 0})
 
 
 async def cancel(client: PrefectClient, run: FlowRun, flow: Flow[..., Any] | None, owner: str, message: str) -> None:

@@ -23,9 +23,9 @@ from prefect.types import DateTime
 
 from prefect_videodb import precedence
 from prefect_videodb.durable.prefect_compat import without_suspension_observer
+from prefect_videodb.durable.recovery import NOT_YET_DUE
 from prefect_videodb.precedence import LONGEST_HURRY_S, Precedence
 from prefect_videodb.punctual import due_at, is_punctual
-from prefect_videodb.worker.endings import NOT_YET_DUE
 from prefect_videodb.worker.interrupts import Interrupt, Interruptible, RunCancelled, raise_in
 
 if TYPE_CHECKING:

@@ -14,11 +14,10 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.sorting import FlowRunSort
 
+from prefect_videodb.durable.prefect_api import PAGE
+
 if TYPE_CHECKING:
     from uuid import UUID
-
-# As many as Prefect gives at a time.
-PAGE = 200
 
 
 def in_state(*types: StateType) -> FlowRunFilterState:

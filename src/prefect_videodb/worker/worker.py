@@ -1,16 +1,19 @@
 """The worker: takes runs ahead of their time, starts each in a thread, and looks after all of them."""
 
+import logging
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import anyio
 import anyio.abc
 import httpx
 from prefect import Flow
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId, FlowRunFilterState
 from prefect.client.schemas.objects import FlowRun, StateDetails, StateType
 from prefect.exceptions import Abort, ObjectNotFound, Pause, PrefectException
@@ -19,15 +22,27 @@ from prefect.states import Pending
 from prefect.utilities.engine import propose_state
 from prefect.workers.base import BaseJobConfiguration, BaseVariables, BaseWorker, BaseWorkerResult
 
+from prefect_videodb.durable.prefect_api import PAGE, server_time
+from prefect_videodb.durable.recovery import (
+    MAX_CRASHES,
+    NOT_YET_DUE,
+    Death,
+    Holder,
+    Recovery,
+    StaleRun,
+    death_of,
+    ended_with_worker,
+    online_filter,
+    recover,
+)
 from prefect_videodb.punctual import LEAD, LONGEST_LEAD, is_punctual, lead
-from prefect_videodb.worker.apart import ExecutionApart, execution_of
+from prefect_videodb.worker.apart import execution_of
 from prefect_videodb.worker.connection import Connection
-from prefect_videodb.worker.endings import NOT_YET_DUE, attend, cancel, clear, crash, put_back, put_back_lost
+from prefect_videodb.worker.endings import attend, cancel, crash, put_back
 from prefect_videodb.worker.execution import Execution, Outcome
 from prefect_videodb.worker.flows import CannotBeLoaded, Flows
-from prefect_videodb.worker.identity import Identity
 from prefect_videodb.worker.interrupts import RunCancelled, RunLetGo
-from prefect_videodb.worker.runs import PAGE, in_state, read_all
+from prefect_videodb.worker.runs import in_state, read_all
 from prefect_videodb.worker.unattended import Unattended
 from prefect_videodb.worker.wake import poll_on_schedule
 
@@ -40,15 +55,12 @@ DEFAULT_LIMIT = 1000
 # A run that is due now waits for the next look. One request; Prefect's 10 s are meant for dearer infrastructure.
 _QUERY_S = 1.0
 _WATCH_S = 2.0
-_RECOVER_S = 60.0
 # A cancelled run has as long as under a process worker.
 _CANCEL_GRACE_S = 30.0
 # A worker that is told to end lets runs end by themselves for so long, then lets go of them.
 _FINISH_S = 10.0
 _LET_GO_S = 15.0
 _DEPLOYMENT_IS_KNOWN_S = 10.0
-# A worker writes its name to a run it took within a second; who did not in this time died in between.
-_UNNAMED = timedelta(minutes=2)
 _RETRY_S = 5.0
 # How often the worker looks for what is due in minutes: Prefect gives it all of that each time.
 _LOOK_AHEAD_S = 10.0
@@ -102,7 +114,10 @@ class InProcessWorker(BaseWorker[InProcessConfiguration, BaseVariables, InProces
         self._reading = anyio.Lock()
         self._listening = anyio.CancelScope()
         self._next_look_ahead = 0.0
-        self._owner = str(Identity.own())
+        self._holder = Holder(self.name, uuid4().hex)
+        self._owner = str(self._holder)
+        self._began_at: datetime | None = None
+        self._reached_at: float | None = None
         self._connection = Connection()
         self._unattended = Unattended(work_pool_name)
         self._attending = anyio.CapacityLimiter(_MOST_ATTENDED)
@@ -278,7 +293,7 @@ class InProcessWorker(BaseWorker[InProcessConfiguration, BaseVariables, InProces
         return is_ours
 
     async def _mark(self, flow_run_id: UUID) -> None:
-        """Write down which process executes a run."""
+        """Write down which worker executes a run, and which process of its name."""
         await self.client.update_flow_run(flow_run_id, infrastructure_pid=self._owner)
 
     async def _propose_pending(self, execution: Execution) -> bool:
@@ -326,8 +341,6 @@ class InProcessWorker(BaseWorker[InProcessConfiguration, BaseVariables, InProces
 
     async def _settle(self, execution: Execution) -> None:
         """Tell Prefect what the engine did not."""
-        if isinstance(execution, ExecutionApart) and execution.outcome in {Outcome.RETURNED, Outcome.LET_GO}:
-            await self._told(lambda: clear(self.client, execution.run))
         lets_go = execution.outcome in {Outcome.RETURNED, Outcome.LET_GO} and not execution.is_alive()
         if lets_go and execution.interrupted is not RunCancelled and not execution.found_cancelling:
             return
@@ -346,7 +359,7 @@ class InProcessWorker(BaseWorker[InProcessConfiguration, BaseVariables, InProces
                 return
             elif execution.outcome is Outcome.DIED:
                 self.get_flow_run_logger(run).error("The process of the run died: %s", execution.error)
-                await put_back_lost(self.client, run, execution.flow, died_alone=True)
+                await self._recover([(run, Death("its own process died"))])
             elif execution.outcome is Outcome.BROKE:
                 error = execution.error
                 await crash(self.client, run, execution.flow, f"Execution broke: {type(error).__name__}: {error}")
@@ -404,18 +417,22 @@ class InProcessWorker(BaseWorker[InProcessConfiguration, BaseVariables, InProces
 
     async def _look_after(self) -> None:
         """Look at all runs of this worker at once, and now and then for those of workers that died."""
-        next_search = next_roll_call = time.monotonic()
+        next_search = next_roll_call = self._reached_at = time.monotonic()
         while self.is_setup or self._executions:
             try:
                 await self._watch()
                 await self._attend_the_unattended()
+                if self._reached_at is None:  # Prefect was away: others may have called this worker dead
+                    self._reached_at = next_roll_call = time.monotonic()
+                    await self.sync_with_backend()
                 if time.monotonic() >= next_roll_call:
                     await self._find_withdrawn()
                     next_roll_call = time.monotonic() + _LOOK_AHEAD_S
                 if self._has_pool and time.monotonic() >= next_search:
                     await self._find_lost()
-                    next_search = time.monotonic() + _RECOVER_S
+                    next_search = time.monotonic() + self.heartbeat_interval_seconds / 6
             except _UNREACHABLE as error:
+                self._reached_at = None
                 self._logger.warning("Prefect could not be asked for the state of runs: %s", error)
             except Exception:
                 self._logger.exception("Looking after runs failed")
@@ -435,15 +452,23 @@ class InProcessWorker(BaseWorker[InProcessConfiguration, BaseVariables, InProces
                 execution.interrupt(RunCancelled)
 
     async def _find_withdrawn(self) -> None:
-        """Interrupt what waits for its time and was deleted, ended or scheduled anew by hand meanwhile."""
-        waiting = [execution for execution in self._executions.values() if execution.is_waiting()]
-        states = {run.id: run.state async for run in self._read([execution.id for execution in waiting])}
-        for execution in waiting:
-            state = states.get(execution.id)
-            if execution.id not in states or (state and state.is_final()):
+        """Interrupt what belongs to another worker by now, and what was withdrawn before its time."""
+        executions = list(self._executions.values())
+        begun = {execution.id for execution in executions if execution.is_alive()}  # these are marked as this worker's
+        runs = {run.id: run async for run in self._read([execution.id for execution in executions])}
+        for execution in executions:
+            run = runs.get(execution.id)
+            state = run.state if run else None
+            if run and state and (state.is_pending() or state.is_running()):
+                if execution.id in begun and run.infrastructure_pid not in {None, "", self._owner}:
+                    self._logger.warning("Run %s belongs to another worker by now", run.id)
+                    execution.interrupt(RunLetGo)
+            elif not execution.is_waiting():
+                continue
+            elif state is None or state.is_final():
                 self._logger.info("The run %s was withdrawn before its time", execution.id)
                 execution.interrupt(RunCancelled)
-            elif state and state.is_scheduled() and execution.is_alive():
+            elif state.is_scheduled() and execution.is_alive():
                 execution.interrupt(RunLetGo)
 
     async def _attend_the_unattended(self) -> None:
@@ -475,32 +500,75 @@ class InProcessWorker(BaseWorker[InProcessConfiguration, BaseVariables, InProces
                 yield run
 
     async def _find_lost(self) -> None:
-        """Continue the runs whose worker, on this machine, was killed."""
-        held = FlowRunFilter(state=in_state(StateType.RUNNING, StateType.PENDING, StateType.CANCELLING))
+        """Recover the runs of this pool whose worker died."""
+        now = server_time(await self.client.hello())
+        self._began_at = self._began_at or now + timedelta(seconds=1)  # the server's clock tells whole seconds
+        # Who was cut off with this worker needs time to send a heartbeat.
+        is_informed = self._reached_at and time.monotonic() - self._reached_at > 2 * self.heartbeat_interval_seconds
+        online = await self._online_workers() if is_informed else None
+        held = FlowRunFilter(
+            id=FlowRunFilterId(not_any_=list(self._executions)),
+            state=in_state(StateType.RUNNING, StateType.PENDING, StateType.CANCELLING),
+        )
         runs = await read_all(self.client, self._work_pool_name, held)
-        lost = [run for run in runs if _is_lost(run) and run.id not in self._executions]
-        for run in lost:
-            flow = await self._flow_for_hooks(run)
+        deaths = [(run, death) for run in runs if (death := self._death_of(run, online, now))]
+        await self._recover([(run, death) for run, death in deaths if run.id not in self._executions])
+
+    async def _online_workers(self) -> set[str]:
+        names: set[str] = set()
+        for offset in count(0, PAGE):
+            page = await self.client.read_workers_for_work_pool(
+                self._work_pool_name, online_filter(), offset=offset, limit=PAGE
+            )
+            names |= {worker.name for worker in page}
+            if len(page) < PAGE:
+                break
+        return names
+
+    def _death_of(self, run: FlowRun, online: set[str] | None, now: datetime) -> Death | None:
+        """Return why a run that this worker does not execute is dead.
+
+        What names an earlier process of this worker's own name was claimed before this one began, or the name is not
+        its own.
+        """
+        holder = Holder.of(run)
+        if run.state is None or holder is None or holder.worker != self.name:
+            return death_of(run, online, now)
+        is_of_earlier = self._began_at and run.state.timestamp < self._began_at
+        if (holder == self._holder or is_of_earlier) and ended_with_worker(run, holder, now):
+            return Death.with_worker(run, holder, f"its worker {self.name!r} began anew")
+        return None
+
+    async def _recover(self, deaths: Sequence[tuple[FlowRun, Death]]) -> None:
+        """Reschedule runs whose process died, or report how they ended."""
+        for run, death in deaths:
+            self._logger.warning("Run %s is executed by nobody: %s", run.id, death.why)
+        going_on = [(run, death) for run, death in deaths if run.state and not run.state.is_cancelling()]
+        given_up = await anyio.to_thread.run_sync(_reschedule, going_on) if going_on else []
+        for run, death in deaths:
             try:
-                if run.state is not None and run.state.is_cancelling():
-                    message = "Flow run was cancelled; its worker died meanwhile."
-                    await cancel(self.client, run, flow, self._owner, message)
-                else:
-                    await put_back_lost(self.client, run, flow)
+                if run.state and run.state.is_cancelling():
+                    message = f"Flow run was cancelled; {death.why}"
+                    await cancel(self.client, run, await self._flow_for_hooks(run), self._owner, message)
+                elif run.id in given_up:
+                    message = f"Crashed {MAX_CRASHES} times before; {death.why}"
+                    await crash(self.client, run, await self._flow_for_hooks(run), message)
             except ObjectNotFound:
                 continue
-            self._logger.warning("Found run %s, whose worker died", run.id)
+
+
+def _reschedule(deaths: Sequence[tuple[FlowRun, Death]]) -> list[UUID]:
+    """Reschedule runs, and return those that are given up."""
+    given_up = []
+    with get_client(sync_client=True) as client:
+        for run, death in deaths:
+            try:
+                if recover(client, run, death) is Recovery.GIVEN_UP:
+                    given_up.append(run.id)
+            except StaleRun as stale:
+                logging.getLogger(__name__).info("Needs nobody: %s", stale)
+    return given_up
 
 
 def _is_ahead(run: FlowRun, by: timedelta) -> bool:
     return run.next_scheduled_start_time is not None and run.next_scheduled_start_time > datetime.now(UTC) + by
-
-
-def _is_lost(run: FlowRun) -> bool:
-    owner = Identity.read(run.infrastructure_pid)
-    if owner is not None:
-        return owner.is_gone()
-    state = run.state
-    return bool(
-        not run.infrastructure_pid and state and state.is_pending() and datetime.now(UTC) - state.timestamp > _UNNAMED
-    )
