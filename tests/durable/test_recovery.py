@@ -84,7 +84,7 @@ def provisioning() -> State[Any]:
         (run(Pending(), 2, worker="dead"), "did not begin"),
         (run(Pending(), 2, worker="alive"), "did not begin"),
         (run(Pending(), 2), "did not begin"),
-        (run(Pending(), 2, worker="alive", incarnation="1"), None),
+        (run(Pending(), 60, worker="alive", incarnation="1"), None),  # it knows what it holds
         (run(Pending(), 0.1, worker="dead", incarnation="1"), None),  # not marked anew yet
         (run(Pending(), 2, worker="dead", incarnation="1"), "'dead' is offline"),
     ],

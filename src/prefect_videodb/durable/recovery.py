@@ -59,7 +59,7 @@ _ENDS_WITH_WORKER = frozenset({"process", "videodb-in-process"})
 # A worker writes its name to a run within a second of its claim: until then the name may be that of the one before.
 # Where it does not in the longer time, it died in between.
 _MARK_TIMEOUT, _CLAIM_TIMEOUT = timedelta(seconds=10), timedelta(seconds=90)
-# What a worker claimed and marked, and does not begin in this time, it has lost: a pod that cannot be scheduled.
+# What a worker submitted, and does not begin in this time, is lost: a pod that cannot be scheduled.
 _START_TIMEOUT = timedelta(minutes=15)
 _HEARTBEAT = "prefect.flow-run.heartbeat"
 # Prefect's engine sends one every three minutes, unless told to send more; three in a row do not go missing.
@@ -140,6 +140,8 @@ def death_of(
     if holder and online is not None and holder.worker not in online and ended_with_worker(run, holder, now):
         return Death.with_worker(run, holder, f"its worker {holder.worker!r} is offline")
     if state.is_pending():
+        if holder and holder.incarnation:  # it knows what it holds
+            return None
         due = max(state.timestamp, state.state_details.scheduled_time or state.timestamp)
         is_lost = now - due > _START_TIMEOUT if holder else now - state.timestamp > _CLAIM_TIMEOUT
         return Death("a worker claimed it and did not begin") if is_lost else None

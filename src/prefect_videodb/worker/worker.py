@@ -22,6 +22,7 @@ from prefect.states import Pending
 from prefect.utilities.engine import propose_state
 from prefect.workers.base import BaseJobConfiguration, BaseVariables, BaseWorker, BaseWorkerResult
 
+from prefect_videodb._clock import steady_now
 from prefect_videodb.durable.prefect_api import PAGE, server_time
 from prefect_videodb.durable.recovery import (
     MAX_CRASHES,
@@ -117,7 +118,8 @@ class InProcessWorker(BaseWorker[InProcessConfiguration, BaseVariables, InProces
         self._holder = Holder(self.name, uuid4().hex)
         self._owner = str(self._holder)
         self._began_at: datetime | None = None
-        self._reached_at: float | None = None
+        self._reached_at = 0.0
+        """Since when Prefect can be asked; a failure that is shorter than a heartbeat's interval does not count."""
         self._connection = Connection()
         self._unattended = Unattended(work_pool_name)
         self._attending = anyio.CapacityLimiter(_MOST_ATTENDED)
@@ -417,14 +419,16 @@ class InProcessWorker(BaseWorker[InProcessConfiguration, BaseVariables, InProces
 
     async def _look_after(self) -> None:
         """Look at all runs of this worker at once, and now and then for those of workers that died."""
-        next_search = next_roll_call = self._reached_at = time.monotonic()
+        next_search = next_roll_call = time.monotonic()
+        self._reached_at = reached_last = steady_now()
         while self.is_setup or self._executions:
             try:
                 await self._watch()
                 await self._attend_the_unattended()
-                if self._reached_at is None:  # Prefect was away: others may have called this worker dead
-                    self._reached_at = next_roll_call = time.monotonic()
-                    await self.sync_with_backend()
+                if steady_now() - reached_last > max(self.heartbeat_interval_seconds, 3 * _WATCH_S):
+                    self._reached_at, next_roll_call = steady_now(), 0.0
+                    await self.sync_with_backend()  # others may have called this worker dead
+                reached_last = steady_now()
                 if time.monotonic() >= next_roll_call:
                     await self._find_withdrawn()
                     next_roll_call = time.monotonic() + _LOOK_AHEAD_S
@@ -432,7 +436,6 @@ class InProcessWorker(BaseWorker[InProcessConfiguration, BaseVariables, InProces
                     await self._find_lost()
                     next_search = time.monotonic() + self.heartbeat_interval_seconds / 6
             except _UNREACHABLE as error:
-                self._reached_at = None
                 self._logger.warning("Prefect could not be asked for the state of runs: %s", error)
             except Exception:
                 self._logger.exception("Looking after runs failed")
@@ -503,8 +506,8 @@ class InProcessWorker(BaseWorker[InProcessConfiguration, BaseVariables, InProces
         """Recover the runs of this pool whose worker died."""
         now = server_time(await self.client.hello())
         self._began_at = self._began_at or now + timedelta(seconds=1)  # the server's clock tells whole seconds
-        # Who was cut off with this worker needs time to send a heartbeat.
-        is_informed = self._reached_at and time.monotonic() - self._reached_at > 2 * self.heartbeat_interval_seconds
+        # Workers that were cut off together with this one need time to send a heartbeat.
+        is_informed = steady_now() - self._reached_at > 2 * self.heartbeat_interval_seconds
         online = await self._online_workers() if is_informed else None
         held = FlowRunFilter(
             id=FlowRunFilterId(not_any_=list(self._executions)),
