@@ -393,7 +393,7 @@ class InProcessWorker(BaseWorker[InProcessConfiguration, BaseVariables, InProces
         with anyio.move_on_after(_LET_GO_S) as in_time:
             await self._told(hand_back)
         if in_time.cancelled_caught:
-            self._logger.error("Prefect is away: run %s is found by the next worker on this machine", execution.id)
+            self._logger.error("Prefect is away: run %s is left to another worker", execution.id)
 
     def _is_ours(self, run: FlowRun) -> bool:
         """Say whether nobody else has taken a run that was executed here.
