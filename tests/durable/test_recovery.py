@@ -135,11 +135,14 @@ def test_crash_count_begins_anew_after_an_hour(crashed: FlowRun, count: int) -> 
     assert may_recover(crashed) is (count < MAX_CRASHES)
 
 
-def test_counted_last_crash_may_recover() -> None:
-    """Killed between counting and rescheduling: the next who finds it reschedules it."""
-    crashed = run(Crashed())
-    crashed.labels[CRASHES] = f"{MAX_CRASHES} {ago(5).isoformat()} {crashed.state_id}"
-    assert may_recover(crashed)
+def test_counted_crash_may_recover() -> None:
+    """Killed between counting and rescheduling, or told twice by Prefect's worker: it is counted once."""
+    last, at = run(Crashed()), ago(5).isoformat()
+    last.labels[CRASHES] = f"{MAX_CRASHES} {at} {last.state_id} 3"
+    told_again = run(Crashed(), 4.9, crashes=f"{MAX_CRASHES} {at} x 0")
+    later, next_execution = run(Crashed(), 4.5, crashes=f"{MAX_CRASHES} {at} x 0"), run(Crashed(), 4.9)
+    next_execution.labels[CRASHES] = f"{MAX_CRASHES} {at} x 1"
+    assert [may_recover(one) for one in (last, told_again, later, next_execution)] == [True, True, False, False]
 
 
 @pytest.mark.parametrize(

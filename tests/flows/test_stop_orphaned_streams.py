@@ -313,7 +313,7 @@ def test_a_crash_that_somebody_else_has_counted_already_is_not_counted_again(acc
     run = Run.of(deployed)
     put(run, Crashed())
     with get_client(sync_client=True) as client:
-        counted = f"1 {datetime.now(UTC).isoformat()} {run.state().id}"
+        counted = f"1 {run.state().timestamp.isoformat()} {run.state().id} 0"
         client.update_flow_run_labels(run.id, {"videodb.crashes": counted})
     assert recover_crashed(run.id) is Recovery.RESCHEDULED
     assert crash_count(run.read()) == 1

@@ -41,13 +41,15 @@ from prefect_videodb._logging import get_logger
 from prefect_videodb.durable.prefect_api import PAGE, runs_of, server_time
 
 CRASHES = "videodb.crashes"
-"""The label that counts: a number, when it was counted last, and the id of the state that was counted."""
+"""The label that counts."""
 MAX_CRASHES = 5
 AWAITING_RETRY, NOT_YET_DUE = "AwaitingRetry", "Scheduled"
 # From here on the run, or one beside it, may be what kills its workers.
 _SUSPECT_AFTER = 2
 # A crash that comes later than this after the one before begins a new count: a watch may run for months.
 _COUNT_TTL = timedelta(hours=1)
+# Prefect's process worker tells each crash twice: when its runner, whose hooks reschedule the run, and once more.
+_TOLD_AGAIN_WITHIN = timedelta(seconds=10)
 # What killed the process may still be there, a machine without memory for one.
 _PAUSE = timedelta(seconds=5)
 
@@ -181,12 +183,13 @@ def recover(client: SyncPrefectClient, run: FlowRun, death: Death) -> Recovery:
     if run.deployment_id is None:
         return Recovery.GIVEN_UP
     count, now = crash_count(run), datetime.now(UTC)
-    if death.counts and not _is_counted(client, run):
+    if death.counts and not _is_counted(run):
         count += 1
         if count > MAX_CRASHES:
             return Recovery.GIVEN_UP
         # Counted first: killed after this line, it is tried less often, never more.
-        client.update_flow_run_labels(run.id, {CRASHES: f"{count} {now.isoformat()} {run.state_id}"})
+        counted = _Count(count, _died_at(run), str(run.state_id), str(run.run_count))
+        client.update_flow_run_labels(run.id, {CRASHES: str(counted)})
     is_first = run.expected_start_time is not None and run.expected_start_time > now  # it was claimed ahead
     at = now + _PAUSE if run.state and run.state.is_crashed() else now
     message = f"Goes on: {death.why}" + (f" (crash {count} of {MAX_CRASHES})" if death.counts else "")
@@ -197,9 +200,8 @@ def recover(client: SyncPrefectClient, run: FlowRun, death: Death) -> Recovery:
 
 def crash_count(run: FlowRun) -> int:
     """Return how often a run crashed until now, each time within an hour of the time before."""
-    number, counted_at, _ = _read_count(run)
-    died_at = run.state.timestamp if run.state and run.state.is_crashed() else datetime.now(UTC)
-    return 0 if counted_at and died_at - counted_at > _COUNT_TTL else number
+    counted = _Count.of(run)
+    return 0 if counted.at and _died_at(run) - counted.at > _COUNT_TTL else counted.number
 
 
 def is_suspect(run: FlowRun) -> bool:
@@ -209,8 +211,7 @@ def is_suspect(run: FlowRun) -> bool:
 
 def may_recover(run: FlowRun) -> bool:
     """Whether a run goes on if its process dies, or after the crash it is in: only those of deployments do."""
-    is_counted = _read_count(run)[2] == str(run.state_id)
-    return run.deployment_id is not None and crash_count(run) < MAX_CRASHES + is_counted
+    return run.deployment_id is not None and crash_count(run) < MAX_CRASHES + _is_counted(run)
 
 
 def will_recover(read_run: Callable[[], FlowRun]) -> bool:
@@ -262,25 +263,35 @@ def schedule_unchanged(client: SyncPrefectClient, run: FlowRun, at: datetime, me
         raise StaleRun(f"run {run.name}: {getattr(answer.details, 'reason', None) or answer.status.value}")
 
 
-def _read_count(run: FlowRun) -> tuple[int, datetime | None, str]:
-    number, _, rest = str(run.labels.get(CRASHES, "")).partition(" ")
-    counted_at, _, state_id = rest.partition(" ")
-    return int(number or 0), datetime.fromisoformat(counted_at) if counted_at else None, state_id
+@dataclass(frozen=True, slots=True)
+class _Count:
+    """How often a run crashed, when last, in which state it was found then, and how often it had begun to run."""
+
+    number: int = 0
+    at: datetime | None = None
+    state_id: str = ""
+    run_count: str = ""
+
+    @classmethod
+    def of(cls, run: FlowRun) -> Self:
+        number, at, state_id, run_count, *_ = f"{run.labels.get(CRASHES, '')}   ".split(" ")
+        return cls(int(number or 0), datetime.fromisoformat(at) if at else None, state_id, run_count)
+
+    def __str__(self) -> str:
+        return f"{self.number} {self.at.isoformat() if self.at else ''} {self.state_id} {self.run_count}"
 
 
-def _is_counted(client: SyncPrefectClient, run: FlowRun) -> bool:
-    """Whether this crash was counted: by somebody who died before it was rescheduled, or when it was told before.
+def _died_at(run: FlowRun) -> datetime:
+    return run.state.timestamp if run.state and run.state.is_crashed() else datetime.now(UTC)
 
-    Prefect's process worker tells each crash twice: when its runner, whose hooks reschedule the run, and once more.
-    """
-    state_id = _read_count(run)[2]
-    if not state_id or state_id == str(run.state_id):
-        return bool(state_id)
-    if run.state is None or not run.state.is_crashed():
-        return False
-    states = client.read_flow_run_states(run.id)
-    before = states[-2] if len(states) > 1 else None
-    return before is not None and before.is_scheduled() and before.name == AWAITING_RETRY
+
+def _is_counted(run: FlowRun) -> bool:
+    """Whether this crash was counted: by somebody who died before it was rescheduled, or when it was told before."""
+    counted = _Count.of(run)
+    if counted.state_id == str(run.state_id):
+        return True
+    is_same_execution = counted.run_count == str(run.run_count) and run.state is not None and run.state.is_crashed()
+    return is_same_execution and counted.at is not None and _died_at(run) - counted.at < _TOLD_AGAIN_WITHIN
 
 
 # --- the hook ---------------------------------------------------------------------------------------------------------
