@@ -15,15 +15,16 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.objects import State, StateType
 from prefect.states import Pending
+from prefect.workers.process import ProcessWorker
 
 from prefect_videodb.durable import recovery
 from prefect_videodb.durable.recovery import crash_count, recover_all
-from tests.support.processes import Process
+from tests.support.processes import ROOT, Process
 from tests.support.programs import running_worker
 from tests.worker.conftest import Pool, Run
 
 # Prefect calls a worker offline when three heartbeats are missing.
-HEARTBEAT = {"PREFECT_WORKER_HEARTBEAT_SECONDS": "1"}
+HEARTBEAT = {"PREFECT_WORKER_HEARTBEAT_SECONDS": "1", "PYTHONPATH": str(ROOT)}
 
 
 def kill(worker: Process) -> None:
@@ -116,7 +117,8 @@ def process_pool(prefect_api: str, tmp_path: Path) -> ProcessPool:
     assert prefect_api
     name = f"process-{uuid4()}"
     with get_client(sync_client=True) as client:
-        client.create_work_pool(WorkPoolCreate(name=name, type="process"))
+        template = ProcessWorker.get_default_base_job_template()
+        client.create_work_pool(WorkPoolCreate(name=name, type="process", base_job_template=template))
     return ProcessPool(name, tmp_path, ExitStack())
 
 
