@@ -241,7 +241,7 @@ def test_what_crashed_and_has_no_stream_goes_on(
     account: Account, deployed: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert account
-    monkeypatch.setattr(recovery, "_ABANDONED_AFTER", timedelta())
+    monkeypatch.setattr(recovery, "_ABANDONED_AFTER", timedelta(seconds=-2))  # the server tells whole seconds
     follow_up = Run.of(FOLLOW_UP, alert={"label": "door"})
     archived = Run.of("archive-recording/archive-recording", video_id="m-1")
     exporting, often = Run.of(deployed), Run.of(deployed)
