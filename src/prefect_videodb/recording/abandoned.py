@@ -15,7 +15,7 @@ from prefect.states import Cancelled, Completed, Failed
 
 from prefect_videodb._logging import get_logger
 from prefect_videodb.durable.prefect_api import runs_of
-from prefect_videodb.durable.recovery import read_unchanged
+from prefect_videodb.durable.recovery import AWAITING_RETRY, read_unchanged
 from prefect_videodb.recording.endings import Requested
 from prefect_videodb.recording.memory import remembered
 from prefect_videodb.recording.orphans import DEPLOYMENT_DELETED, RECORD_MEETING
@@ -36,7 +36,7 @@ def abandoned_runs(prefect: SyncPrefectClient) -> list[FlowRun]:
     Raises:
         httpx.HTTPError, PrefectException: Prefect cannot be asked.
     """
-    waiting = FlowRunFilter(state=FlowRunFilterState(name=StateName(any_=[PARKED, WATCHING, LATE])))
+    waiting = FlowRunFilter(state=FlowRunFilterState(name=StateName(any_=[PARKED, WATCHING, LATE, AWAITING_RETRY])))
     found = [run for flow in (RECORD_MEETING, WATCH_STREAM) for run in runs_of(prefect, flow, waiting)]
     begun = [run for run in found if run.state and run.state.is_scheduled() and run.run_count]
     named = list({run.deployment_id for run in begun if run.deployment_id})
