@@ -6,7 +6,8 @@ With ours a recording is parked while it waits; with the peer its process sleeps
 small HTTP server that notes when each request came: 200 real sources would measure the sources. A start is the moment
 that the service got the request to connect; a stop, to stop. Prefect is one server on PostgreSQL. Memory is of the
 worker and all processes below it.
-Targets on 2 cores, for ours: 50 recording within 5 s and none crashed; 200 within 15 s; stop within 2 s, median.
+Targets on 2 cores, for ours: of 50 and of 200 the last starts within 1 s and stops within 0.5 s; of 1,000 within 2 s;
+none crashed, and the worker takes less than 600 MB.
 """
 
 import argparse

@@ -16,10 +16,10 @@ from prefect_videodb._clock import counting_down
 from prefect_videodb._logging import get_logger
 from prefect_videodb.blocks import RTStreamSource, VideoDBCredentials
 from prefect_videodb.client.models import Export, RTStream, Video
+from prefect_videodb.durable.on_time import OnTime, on_time
 from prefect_videodb.durable.recovery import Recovery, recover_crashed, will_recover
 from prefect_videodb.errors import ConfigurationError, NotFound, SourceError
-from prefect_videodb.precedence import give_way, hurry, rest, stand_aside
-from prefect_videodb.punctual import due_or_now, punctual, wait_for_due
+from prefect_videodb.recording.acts import connect_at_start, planned_end, stop_at_end
 from prefect_videodb.recording.archive import archive_videos
 from prefect_videodb.recording.endings import Requested, is_exported_when_cancelled, links_of, request_export
 from prefect_videodb.recording.inputs import (
@@ -55,12 +55,12 @@ from prefect_videodb.recording.ownership import (
     stream_name,
     streams_of,
 )
-from prefect_videodb.recording.parking import is_begun_for, is_worth_parking, park
+from prefect_videodb.recording.parking import is_worth_parking, park
 from prefect_videodb.recording.parts import began_last, earlier_parts, gaps, remember_part
 from prefect_videodb.recording.report import publish
 from prefect_videodb.recording.servers import SERVER, server_of_run
 from prefect_videodb.recording.shots import as_shots, clip_parts, hits, in_order_of_time
-from prefect_videodb.recording.showing import TITLE, Status, show, show_ended, show_over
+from prefect_videodb.recording.showing import SHOWN, TITLE, Status, show, show_ended, show_over
 from prefect_videodb.recording.steps import Steps
 from prefect_videodb.recording.stream import (
     SourceMonitor,
@@ -89,11 +89,11 @@ from prefect_videodb.tasks.videos import DONE
 
 # A recording begins with a keyframe and ends with a whole segment: so much is lost of any.
 _USUAL_LOSS_S = 5.0
-# What is left to do after the stop costs nothing while it waits, and a stream that is still to be stopped does. What is
-# later than this, `stop_orphaned_streams` stops.
-_STANDS_ASIDE_S = 600.0
 # What a run remembers of what its steps took.
 _STEPS = "steps"
+# Before this step nobody has seen that the source can be ingested.
+_INGEST = "ingest"
+_JUST_NOW = timedelta(minutes=1)
 
 
 def _run_name() -> str:
@@ -140,7 +140,7 @@ def go_on_or_stop(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) ->
 
 
 @without_secrets
-@punctual
+@on_time(OnTime(at_start=connect_at_start, ends_at=planned_end, at_end=stop_at_end))
 @flow(
     name=RECORD_MEETING,
     persist_result=True,  # whoever started the run gets the result, not only whoever looks at the UI
@@ -200,7 +200,6 @@ def record_meeting(
                 custody.is_stopped = True
         except Skipped as reason:
             return cast("MeetingRecording", skip(memory, "recording", plan.title, reason))  # Prefect takes the state
-        stand_aside(_STANDS_ASIDE_S)
         return _harvest(run, plan, rtstream_id, window, queries)
 
 
@@ -266,18 +265,15 @@ def _connect(run: _Run, plan: Plan, custody: Custody) -> str:
         name = made.name if made and made.name else stream_name(plan.title, run.id, run.memory.recall(SERVER))
         stream = ensure_rtstream(run.account, run.source, name, run.options.collection_id)
         custody.was_seen = True
-    give_way()
     run.memory.remember(rtstream_id=stream.id)
     return stream.id
 
 
 def _prepare(run: _Run, plan: Plan) -> None:
-    """Do all that can be done before the run is due, wait until it is, and until there is room."""
-    # An execution that was begun early and killed has written down when the run is due.
-    due = due_or_now()
-    due = max(due, as_moment(run.memory.recall("asked_at")) or due)
+    """Refuse what cannot be recorded, write down that a stream is asked for, and wait until there is room."""
+    now = datetime.now(UTC)
     # A meeting that is over is refused, or skipped, before anything is billed.
-    counts_from = when_it_counts_from(run.memory, due, plan, run.options.when_late)
+    counts_from = when_it_counts_from(run.memory, now, plan, run.options.when_late)
     source = run.source
     if not source.store:  # so is one of which nothing would be left
         raise ConfigurationError(
@@ -288,8 +284,7 @@ def _prepare(run: _Run, plan: Plan) -> None:
         load_archive(run.options.archive)  # so is an archive that is not there
     server = server_of_run(run.memory, has_begun=run.memory.recall("asked_at") is not None)
     known = {SERVER: server or "", TITLE: plan.title, COUNTS_FROM: as_text(counts_from)}
-    run.memory.remember(**known, asked_at=due.isoformat())
-    wait_for_due(due)
+    run.memory.remember(**known, asked_at=now.isoformat())
     if run.options.most_streams:
         wait_for_room(run.account, run.options.most_streams, run.options.start_timeout_s)
         now = datetime.now(UTC)
@@ -326,12 +321,10 @@ def _record(run: _Run, plan: Plan, rtstream_id: str) -> Window:
     """Record until the planned end, or until somebody stops the stream. Gives the window that was recorded."""
     window = run.memory.recall_window()
     while window is None or window.end > datetime.now(UTC):
-        if window and not _goes_on_recording(run, plan.title, rtstream_id, window):
+        if window is None or _is_beginning(run, window):
+            window = _begin_to_record(run, plan, rtstream_id, window)
+        elif not _goes_on_recording(run, plan.title, rtstream_id, window):
             break
-        if window is None:
-            with run.steps.step("ingest"):
-                make_sure_it_ingests(run.account, rtstream_id, counting_down(_longest_start_s(run, plan)))
-            window = _plan_window(run, plan, datetime.now(UTC))
         get_logger().info("Recording %s until %s", plan.title, clock(window.end))
         status = _wait_out(run, window, plan.title, rtstream_id)
         window = run.memory.recall_window() or window
@@ -343,17 +336,45 @@ def _record(run: _Run, plan: Plan, rtstream_id: str) -> Window:
     return window
 
 
-def _longest_start_s(run: _Run, plan: Plan) -> float:
+def _is_beginning(run: _Run, window: Window) -> bool:
+    """Whether nobody has seen yet that the source is ingested: the stream was connected just now, whoever did it.
+
+    One that was connected earlier may have recorded something: that is kept before it is started again.
+    """
+    return _INGEST not in run.steps.spent_s and datetime.now(UTC) - window.start < _JUST_NOW
+
+
+def _begin_to_record(run: _Run, plan: Plan, rtstream_id: str, window: Window | None) -> Window:
+    """Make sure that the source is ingested, and return the window, which was planned when it was connected, or is now.
+
+    Raises:
+        SourceError: the source cannot be ingested.
+    """
+    began = datetime.now(UTC)
+    with run.steps.step(_INGEST):
+        make_sure_it_ingests(run.account, rtstream_id, counting_down(_longest_start_s(run, plan, window)))
+    now = datetime.now(UTC)
+    if window is None:
+        return _plan_window(run, plan, now)
+    if (now - began).total_seconds() > _USUAL_LOSS_S:
+        run.memory.note(part_began=now.isoformat())
+    window = run.memory.recall_window() or window
+    run.remember_window(window)
+    return window
+
+
+def _longest_start_s(run: _Run, plan: Plan, window: Window | None) -> float:
     """Return for how long a source that cannot be ingested yet is tried, in seconds."""
-    if counts_from := as_moment(run.memory.recall(COUNTS_FROM)):
-        left_s = (plan.window(counts_from).end - datetime.now(UTC)).total_seconds()
-        return min(run.options.start_timeout_s, left_s)
-    return run.options.start_timeout_s
+    counts_from = as_moment(run.memory.recall(COUNTS_FROM))
+    planned = window or (plan.window(counts_from) if counts_from else None)
+    if planned is None:
+        return run.options.start_timeout_s
+    return min(run.options.start_timeout_s, (planned.end - datetime.now(UTC)).total_seconds())
 
 
 def _wait_out(run: _Run, window: Window, title: str, rtstream_id: str) -> str | None:
     """Wait for the end: parked in Prefect where that can be. Gives the stream's status when that cut the wait short."""
-    progress = None if run.parks and is_begun_for(window.end) else Progress(window, title)
+    progress = None if run.memory.recall(SHOWN) else Progress(window, title)
 
     def can_park(window: Window) -> bool:
         return run.parks and is_worth_parking(window.end)
@@ -366,7 +387,6 @@ def _wait_out(run: _Run, window: Window, title: str, rtstream_id: str) -> str | 
         if progress:
             progress.trouble = outage_text(run.memory.known)
 
-    give_way()
     source = SourceMonitor(run.memory, title, show_outage)
     if can_park(window):
         # Nobody looks at a parked recording for minutes: so first it is seen that something arrives.
@@ -378,12 +398,10 @@ def _wait_out(run: _Run, window: Window, title: str, rtstream_id: str) -> str | 
     if can_park(window):
         _show(run, window, title, rtstream_id)
         park_where_that_can_be(window)
-    rest()
     show_outage()
     watch = Watch(run.account, rtstream_id, source, run.recorded_part(window).start)
     with run.steps.step("record", since=window.start):
         wait_out(window, watch.is_lost, run.planned_end, park_where_that_can_be, progress)
-    hurry()
     return watch.lost_as
 
 
@@ -402,10 +420,12 @@ def _goes_on_recording(run: _Run, title: str, rtstream_id: str, window: Window) 
     recording. A source that does not come back until the end ends the recording: what there is is exported.
     """
     status = get_rtstream(run.account, rtstream_id).status
+    if run.planned_end() <= datetime.now(UTC):
+        return False  # meanwhile: somebody may have stopped it at its end
     if status in {STOPPED, ERROR}:
         _keep_what_was_recorded(run, title, rtstream_id)
     try:
-        with run.steps.step("ingest"):
+        with run.steps.step(_INGEST):
             make_sure_it_ingests(run.account, rtstream_id, until_its_end(window, run.planned_end))
     except SourceError as lost:
         get_logger().warning("The source did not come back: %s", lost)

@@ -15,8 +15,10 @@ from pydantic import AwareDatetime, BeforeValidator, Field
 
 from prefect_videodb._logging import get_logger
 from prefect_videodb.blocks import AlertWebhook, RTStreamSource, VideoDBCredentials
+from prefect_videodb.durable.on_time import OnTime, on_time
 from prefect_videodb.durable.recovery import Recovery, recover_crashed
 from prefect_videodb.errors import ConfigurationError
+from prefect_videodb.recording.acts import planned_end, stop_at_end
 from prefect_videodb.recording.inputs import (
     SourceName,
     can_be_loaded,
@@ -89,6 +91,7 @@ def go_on_or_clear(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -
 
 
 @without_secrets
+@on_time(OnTime(ends_at=planned_end, at_end=stop_at_end))
 @flow(
     name=WATCH_STREAM,
     persist_result=True,  # whoever started the run gets the result, not only whoever looks at the UI

@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from prefect_videodb._logging import get_logger
 from prefect_videodb.blocks import RTStreamSource, VideoDBCredentials
-from prefect_videodb.client import Client, streams
+from prefect_videodb.client import Call, Client, streams
 from prefect_videodb.client.models import Export, Playback, RTStream, RTStreamSearchResult
 from prefect_videodb.client.streams import MediaType
 from prefect_videodb.errors import ConfigurationError, InvalidRequest, NothingFound
@@ -87,7 +87,14 @@ def ensure_rtstream(
 
     Source: GET /rtstream, POST /rtstream
     """
-    call = streams.connect(
+    call = connect_call(source, name, collection_id)
+    client = credentials.get_client()
+    return adopted_or_created(lambda: _adopt(client, name), lambda: client.send(call))
+
+
+def connect_call(source: RTStreamSource, name: str, collection_id: str) -> Call[RTStream]:
+    """Return the call that connects a source."""
+    return streams.connect(
         source.url.get_secret_value(),
         name,
         collection_id=collection_id,
@@ -96,8 +103,6 @@ def ensure_rtstream(
         store=source.store,
         enable_transcript=source.enable_transcript or None,
     )
-    client = credentials.get_client()
-    return adopted_or_created(lambda: _adopt(client, name), lambda: client.send(call))
 
 
 def _adopt(client: Client, name: str) -> RTStream | None:

@@ -1,11 +1,9 @@
 """A recording that waits without a process: parked in Prefect, woken at its end, ended early, extended, cancelled."""
 
-import asyncio
 import os
 import re
 import signal
 from collections.abc import Iterator
-from contextvars import copy_context
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,19 +13,16 @@ from zoneinfo import ZoneInfo
 import httpx
 import pytest
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.objects import State, StateDetails
-from prefect.states import Cancelling, Pending
+from prefect.states import Cancelling
 
 from prefect_videodb.durable.recovery import HEARTBEAT_TIMEOUT, Death, death_of, last_heartbeat, recover
 from prefect_videodb.errors import ConfigurationError
-from prefect_videodb.flows import change_recording, record_meeting, stop_orphaned_streams
-from prefect_videodb.precedence import Precedence
+from prefect_videodb.flows import change_recording, stop_orphaned_streams
 from prefect_videodb.recording.memory import planned_window, remembered
 from prefect_videodb.recording.models import Window
 from prefect_videodb.recording.orphans import Verdict
 from prefect_videodb.recording.parking import PARKED, wake_at
 from prefect_videodb.recording.text import clock
-from prefect_videodb.worker.execution import Execution
 from tests.flows.conftest import HOLDING, SHORT, Account, Run, result_of, the_one_stopped_stream
 from tests.support.processes import stopped, wait_for
 from tests.support.programs import running_workers
@@ -86,46 +81,6 @@ def test_a_parked_recording_holds_no_process_and_ends_on_time(account: Account, 
     assert shown(run).startswith("**Daily stand-up** is over: recorded from ")
     assert "[The report](<" in shown(run)
     assert run.artifacts()["recording-now"]["description"] == "Over"
-
-
-def test_a_parked_recording_that_is_begun_early_waits_for_its_end(account: Account, deployed: str) -> None:
-    run = Run.of(deployed, **LONG)
-    park(run)
-    asyncio.run(execute(Execution(run.read(), lead=timedelta(minutes=1))))  # as where many end together
-    finished = run.read()
-    assert finished.run_count == 2  # it was not parked again, only to be begun early again
-    assert result_of(finished).video_length_s == pytest.approx(40, abs=6)
-    the_one_stopped_stream(account, run)
-
-
-def test_a_recording_that_comes_late_to_its_end_lets_others_begin_once_it_has_stopped(
-    account: Account, deployed: str
-) -> None:
-    run = Run.of(deployed, duration_minutes=30.0, queries=[])
-    park(run)
-    wait_for("something is recorded", lambda: account.has_recorded(run))
-    change_recording(run.id)
-    statuses: list[str] = []
-
-    class Told(Precedence):
-        def rest(self, stands_aside_s: float = 0.0) -> None:
-            statuses.extend(stream["status"] for stream in account.streams(str(run.id)))
-            super().rest(stands_aside_s)
-
-    execution = Execution(run.read())
-    execution.precedence = Told()
-    asyncio.run(execute(execution))
-    result_of(run.read())
-    assert statuses == ["stopped"]
-
-
-async def execute(execution: Execution) -> None:
-    """Execute a recording as a worker does that executes several."""
-    pending: State[Any] = Pending(state_details=StateDetails(scheduled_time=execution.begins_at))
-    async with get_client() as client:
-        await client.set_flow_run_state(execution.id, pending)
-    execution.start(record_meeting, copy_context())
-    assert await execution.wait(180)
 
 
 def test_a_parked_recording_is_ended_now(account: Account, deployed: str) -> None:

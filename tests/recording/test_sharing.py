@@ -4,7 +4,6 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 import pytest
@@ -12,7 +11,7 @@ from prefect.exceptions import PrefectException
 from pydantic import SecretStr
 
 from prefect_videodb.blocks import RTStreamSource
-from prefect_videodb.punctual import due_at
+from prefect_videodb.durable.on_time import shares_process
 from prefect_videodb.recording.sharing import have_written, labels_of, read_once
 
 
@@ -27,7 +26,7 @@ def test_a_block_is_read_once_for_all_that_ask_in_the_same_moment() -> None:
     got: list[RTStreamSource] = []
 
     def run() -> None:
-        due_at.set(datetime.now(UTC))  # as the worker does that executes it
+        shares_process.set(True)  # as the worker does that executes it
         got.append(read_once(RTStreamSource, "room", read))
 
     threads = [threading.Thread(target=run) for _ in range(9)]

@@ -27,13 +27,14 @@ class Pool:
     folder: Path
     exits: ExitStack
 
-    def start(self, *arguments: str, name: str = "first", heartbeat_s: int = 30) -> Process:
+    def start(self, *arguments: str, name: str = "first", heartbeat_s: int = 30, api_url: str | None = None) -> Process:
         """Start a worker; it ends with the test."""
         environment = {
             "SAMPLE_FLOWS_LOADS": str(self.folder / "loads"),
             "PREFECT_LOGGING_LEVEL": "DEBUG",
             "PREFECT_WORKER_HEARTBEAT_SECONDS": str(heartbeat_s),
         }
+        environment |= {"PREFECT_API_URL": api_url} if api_url else {}
         worker = running_worker(self.folder, self.name, *arguments, name=name, environment=environment)
         return self.exits.enter_context(worker)
 
@@ -75,11 +76,18 @@ class Run:
         file = self.folder / "notes"
         return file.read_text().splitlines() if file.exists() else []
 
+    def moments(self, what: str) -> list[float]:
+        """Give when it did something, as its notes say."""
+        return [float(line.split()[-1]) for line in self.notes() if line.startswith(what)]
+
     def read(self) -> FlowRun:
         return read_flow_run(self.id)
 
     def state(self) -> str:
         return str(self.read().state_name)
+
+    def wait_until_claimed(self) -> None:
+        self.wait_until(lambda: self.read().infrastructure_pid, "its worker has claimed it")
 
     def wait_until(self, is_so: Callable[[], object], what: str) -> None:
         wait_for(what, is_so, 90.0)
@@ -97,6 +105,11 @@ class Run:
     def cancel(self) -> None:
         with get_client(sync_client=True) as client:
             client.set_flow_run_state(self.id, Cancelling())
+
+    def move(self, at: datetime, name: str = "Scheduled") -> None:
+        """Schedule it for another time."""
+        with get_client(sync_client=True) as client:
+            client.set_flow_run_state(self.id, Scheduled(scheduled_time=at, name=name), force=True)
 
     def delete(self) -> None:
         with get_client(sync_client=True) as client:

@@ -10,14 +10,16 @@ import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from prefect import flow, get_run_logger, task
+from prefect.blocks.system import Secret
 from prefect.client.orchestration import get_client
 from prefect.events import emit_event
 from prefect.runtime import deployment as this_deployment
 from prefect.runtime import flow_run as this_run
 
-from prefect_videodb.punctual import punctual, wait_for_due
+from prefect_videodb.durable.on_time import Act, OnTime, on_time, snapshot
 from prefect_videodb.recording.parking import leave
 from tests.support.prefect_server import read_flow_run
 
@@ -35,6 +37,11 @@ def note(folder: str, line: str) -> None:
 def count_notes(folder: str) -> int:
     notes = Path(folder) / "notes"
     return len(notes.read_text(encoding="utf-8").splitlines()) if notes.exists() else 0
+
+
+def notes_in(folder: str) -> list[str]:
+    file = Path(folder) / "notes"
+    return file.read_text(encoding="utf-8").splitlines() if file.exists() else []
 
 
 def is_told_to_end(folder: str) -> bool:
@@ -95,12 +102,59 @@ def emit(folder: str) -> None:
     emit_event("sample.happened", {"prefect.resource.id": "sample.thing"})
 
 
-@punctual
+def _send_at_start(_flow: object, run: Any, due: datetime) -> Act | None:
+    folder, word, how = run.parameters["folder"], run.parameters.get("word", "hello"), run.parameters.get("how")
+    if "sample.sent" in run.labels or how == "declined":
+        return None
+    blocks = [Secret.load(run.parameters["block"], _sync=True)] if run.parameters.get("block") else []  # type: ignore[call-arg, list-item]
+    said = blocks[0].get() if blocks else word
+
+    def send() -> dict[str, str]:
+        if how == "die" and not any(line.startswith("sent") for line in notes_in(folder)):
+            note(folder, f"sent {said} {time.time()}")
+            os.kill(os.getpid(), signal.SIGKILL)
+        note(folder, f"sent {said} {time.time()}")
+        if how == "fail":
+            raise ValueError("no answer")
+        return {"sample.sent": said}
+
+    return Act(at=due, send=send, labels={"sample.asked": "yes"}, blocks=snapshot(*blocks), settle_s=1.0)
+
+
+def _ends_at(run: Any) -> datetime | None:
+    end = run.labels.get("sample.end")
+    return datetime.fromisoformat(end) if end else None
+
+
+def _send_at_end(_flow: object, run: Any) -> Act | None:
+    end = _ends_at(run)
+
+    def send() -> dict[str, str]:
+        note(run.parameters["folder"], f"stopped {time.time()}")
+        return {}
+
+    return Act(at=end, send=send) if end else None
+
+
+@on_time(OnTime(at_start=_send_at_start, ends_at=_ends_at, at_end=_send_at_end))
 @flow(**HOOKS)
-def wait_for_its_time(folder: str) -> None:
-    note(folder, "began")
-    wait_for_due()
-    note(folder, f"due {time.time()}")
+def be_on_time(folder: str, word: str = "hello", block: str | None = None, how: str | None = None) -> None:
+    del word, block, how  # what is sent is made of them
+    sent = read_flow_run(UUID(this_run.get_id())).labels.get("sample.sent")
+    note(folder, f"flow finds {sent}")
+
+
+@on_time(OnTime(ends_at=_ends_at, at_end=_send_at_end))
+@flow(**HOOKS)
+def park_until_its_end(folder: str, seconds: float) -> None:
+    run = read_flow_run(UUID(this_run.get_id()))
+    if "sample.end" in run.labels:
+        note(folder, f"woken {time.time()}")
+        return
+    end = datetime.now(UTC) + timedelta(seconds=seconds)
+    with get_client(sync_client=True) as client:
+        client.update_flow_run_labels(run.id, {"sample.end": end.isoformat()})
+        leave(client, str(run.id), end - timedelta(seconds=15), "parked")
 
 
 @flow(**HOOKS)

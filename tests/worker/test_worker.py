@@ -10,9 +10,8 @@ import pytest
 from prefect.client.orchestration import get_client
 
 from prefect_videodb.durable.recovery import crash_count
-from prefect_videodb.punctual import LEAD
 from tests.support.processes import wait_for
-from tests.worker.conftest import Pool, Run
+from tests.worker.conftest import Pool
 
 
 def test_runs_are_executed_inside_the_worker_and_their_flow_is_loaded_once(pool: Pool) -> None:
@@ -165,53 +164,6 @@ def test_a_run_is_cancelled_before_its_time(pool: Pool, flow: str) -> None:
     assert run.notes() == ["cancelled Cancelling"]
 
 
-def test_a_flow_that_waits_for_its_time_begins_before_it_and_goes_on_right_then(pool: Pool) -> None:
-    due = datetime.now(UTC) + timedelta(seconds=60)
-    pool.start("--prefetch-seconds", "60")
-    run, plain = pool.run("wait_for_its_time", at=due), pool.run("wait", at=due, seconds=0.0)
-    deleted = pool.run("wait_for_its_time", at=due)
-    run.wait_for_note("began")
-    deleted.wait_for_note("began")
-    deleted.delete()
-    assert datetime.now(UTC) < due
-    assert plain.notes() == []  # any other flow waits
-    run.wait_for_state("Completed")
-    told = float(run.notes()[-1].removeprefix("due "))
-    assert told >= due.timestamp() - 0.001  # two clocks are read
-    plain.wait_for_state("Completed")
-    assert deleted.notes() == ["began"]
-
-
-def test_the_more_are_due_together_the_earlier_they_begin(pool: Pool) -> None:
-    due = datetime.now(UTC) + timedelta(seconds=90)
-    deployment = pool.deploy("tests.worker.sample_flows.wait_for_its_time")
-    runs = [pool.run_of(deployment, at=due) for _ in range(30)]
-    pool.start("--prefetch-seconds", "0")
-    for run in runs:
-        run.wait_for_state("Completed")
-        told = float(run.notes()[-1].removeprefix("due "))
-        assert told >= due.timestamp() - 0.001  # two clocks are read
-    assert due - LEAD > min(taken_at(run) for run in runs)
-
-
-def test_what_is_begun_early_leaves_a_slot_to_what_is_due_before(pool: Pool) -> None:
-    now = datetime.now(UTC)
-    pool.start("--limit", "1", "--prefetch-seconds", "0")
-    first = pool.run("wait", at=now + timedelta(seconds=55), seconds=0.0)
-    late = pool.run("wait_for_its_time", at=now + timedelta(seconds=75))
-    for run in (first, late):
-        run.wait_for_state("Completed")
-    began, taken = first.read().start_time, taken_at(late)
-    assert began
-    assert began < taken  # though it could have begun ten seconds before that
-
-
-def taken_at(run: Run) -> datetime:
-    with get_client(sync_client=True) as client:
-        states = client.request("GET", "/flow_run_states/", params={"flow_run_id": str(run.id)}).json()
-    return min(datetime.fromisoformat(state["timestamp"]) for state in states if state["type"] == "PENDING")
-
-
 def test_a_worker_that_is_told_to_end_hands_its_runs_to_the_next(pool: Pool) -> None:
     first = pool.start("--prefetch-seconds", "60")
     runs = [pool.run("wait"), pool.run("wait_async")]
@@ -237,21 +189,6 @@ def test_a_worker_that_is_told_to_end_hands_its_runs_to_the_next(pool: Pool) -> 
         assert run.notes() == ["began", "left RunLetGo", "began", "ended"]
     later.wait_for_state("Completed")
     assert later.notes() == [f"pid {second.pid}"]
-
-
-def test_what_was_begun_before_its_time_is_begun_before_it_by_the_next_worker_too(pool: Pool) -> None:
-    due = datetime.now(UTC) + timedelta(seconds=70)
-    first = pool.start()
-    run = pool.run("wait_for_its_time", at=due)
-    run.wait_for_note("began")
-    first.send_signal(signal.SIGTERM)
-    first.wait(90)
-    assert run.state() == "Scheduled"
-    pool.start()
-    run.wait_for_state("Completed")
-    *begun, ended = run.notes()
-    assert begun == ["began", "began"]
-    assert float(ended.removeprefix("due ")) >= due.timestamp()
 
 
 def test_the_runs_of_a_worker_that_was_killed_go_on_with_the_next(pool: Pool) -> None:

@@ -19,7 +19,6 @@ from prefect.exceptions import PrefectException
 
 from prefect_videodb._asking import asking_once
 from prefect_videodb._logging import get_logger
-from prefect_videodb.precedence import going_first
 from prefect_videodb.recording.models import Window
 from prefect_videodb.recording.sharing import have_written, labels_of
 
@@ -99,8 +98,7 @@ class Memory:
 
     def _read_labels(self, flow_run_ids: Sequence[UUID]) -> dict[UUID, Mapping[str, Any]]:
         asked = {"flow_runs": {"id": {"any_": [str(known) for known in flow_run_ids]}}, "limit": len(flow_run_ids)}
-        with going_first():
-            answer = self._ask("POST", "/flow_runs/filter", json=asked)
+        answer = self._ask("POST", "/flow_runs/filter", json=asked)
         return {UUID(run["id"]): run["labels"] for run in answer.json()}
 
     def recall(self, key: str) -> str | None:
@@ -151,9 +149,7 @@ class Memory:
 
     def remember_window(self, window: Window) -> None:
         """Write the planned window down."""
-        # Always UTC: who compares two moments of a zone with summer time compares clocks on the wall.
-        start, end = (moment.astimezone(UTC).isoformat() for moment in (window.start, window.end))
-        self.remember(window_start=start, window_end=end)
+        self.remember(**_texts_of(window))
 
 
 def _read_by_engine(flow_run_id: UUID) -> FlowRun | None:
@@ -185,6 +181,17 @@ def may_have_stream(run: FlowRun) -> bool:
 def label(**values: str) -> dict[str, Any]:
     """Give the labels that hold these, for somebody who is not that run."""
     return {_PREFIX + key: value for key, value in values.items()}
+
+
+def label_window(window: Window) -> dict[str, Any]:
+    """Give the labels that hold a planned window, for somebody who is not that run."""
+    return label(**_texts_of(window))
+
+
+def _texts_of(window: Window) -> dict[str, str]:
+    # Always UTC: who compares two moments of a zone with summer time compares clocks on the wall.
+    start, end = (moment.astimezone(UTC).isoformat() for moment in (window.start, window.end))
+    return {"window_start": start, "window_end": end}
 
 
 def planned_window(known: Mapping[str, str]) -> Window | None:

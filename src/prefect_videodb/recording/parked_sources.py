@@ -13,6 +13,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect_videodb._logging import get_logger
 from prefect_videodb.client import Client
 from prefect_videodb.client.models import RTStream
+from prefect_videodb.durable.on_time import CLAIM_AHEAD
 from prefect_videodb.durable.recovery import read_unchanged
 from prefect_videodb.recording.liveness import Ingest, Liveness, check_ingest, is_change, tell_change
 from prefect_videodb.recording.memory import label, planned_window, remembered
@@ -26,8 +27,8 @@ from prefect_videodb.tasks.streams import ERROR, STOPPED
 # A pass is made every five minutes, and has more to do. What is left is looked at in the next one.
 _PASS_S = 120.0
 _AT_A_TIME = 16
-# A worker takes a run up to three minutes before it is due (`punctual.LONGEST_LEAD`): what it may be taking is left.
-_CLAIM_MARGIN = timedelta(minutes=4)
+# A worker claims a run up to a minute before it is due, or a little more: what it may be claiming is left.
+_CLAIM_MARGIN = CLAIM_AHEAD + timedelta(minutes=1)
 _TRIES = 3
 
 

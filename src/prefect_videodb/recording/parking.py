@@ -18,7 +18,6 @@ from prefect.states import Scheduled
 
 from prefect_videodb._clock import steady_now
 from prefect_videodb._logging import get_logger
-from prefect_videodb.punctual import due_at
 from prefect_videodb.recording.memory import Memory
 from prefect_videodb.recording.models import Window
 
@@ -64,14 +63,8 @@ def wake_at(end: datetime) -> datetime:
 
 
 def is_worth_parking(end: datetime) -> bool:
-    """Say whether a recording that ends then is to wait without a process: it is long, and not begun for its end."""
-    return end - datetime.now(UTC) >= _LEAST and not is_begun_for(end)
-
-
-def is_begun_for(end: datetime) -> bool:
-    """Say whether this execution was scheduled to wait for that end; where many end together it begins early."""
-    due = due_at.get()
-    return due is not None and due >= wake_at(end)
+    """Say whether a recording that ends then is to wait without a process: it does not end in a moment."""
+    return end - datetime.now(UTC) >= _LEAST
 
 
 def wait_until(

@@ -11,7 +11,7 @@ from prefect.blocks.core import Block
 from prefect.exceptions import PrefectException
 from prefect.settings import PREFECT_API_URL
 
-from prefect_videodb.punctual import due_at
+from prefect_videodb.durable.on_time import shares_process
 
 # To read a block costs Prefect more than to start a run. Who saves one waits for so long until it counts.
 _FRESH_S = 5.0
@@ -41,7 +41,7 @@ _read: dict[Hashable, _Read] = {}
 
 def read_once(kind: type[_B], name: Hashable, read: Callable[[], _B]) -> _B:
     """Give what `read` gives, or a copy of what it gave to another run of this worker within the last five seconds."""
-    if due_at.get() is None:  # no run of a worker that executes several: who has just saved a block expects it
+    if not shares_process.get():  # no run of a worker that executes several: who has just saved a block expects it
         return read()
     key = (PREFECT_API_URL.value(), kind, name)
     with _lock:

@@ -9,7 +9,6 @@ from prefect_videodb.blocks import VideoDBCredentials
 from prefect_videodb.client import Client, streams
 from prefect_videodb.client.models import Export, RTStream
 from prefect_videodb.errors import InvalidRequest, NotFound, SourceError, VideoDBError
-from prefect_videodb.precedence import hurry, rest
 from prefect_videodb.recording.liveness import (
     FIRST_SIGN,
     PROBED,
@@ -57,11 +56,10 @@ def make_sure_it_ingests(credentials: VideoDBCredentials, rtstream_id: str, left
                 if stream.status == ERROR:
                     raise SourceError(f"VideoDB cannot ingest the source{_why(stream)}")
                 raise SourceError(f"the stream is still {stream.status!r} after {now - began:.0f} s{_why(stream)}")
-            if now >= next_start:
-                rest()  # a source that is not up yet keeps no other recording from beginning
             time.sleep(min(_LOOK_S, left))
             try:
-                if stream.status in {ERROR, STOPPED} and now >= next_start:
+                # At the end it may have been stopped: started again, it would begin another recording.
+                if stream.status in {ERROR, STOPPED} and now >= next_start and left > _LOOK_S:
                     next_start = now + _START_AGAIN_S
                     get_logger().info("The source is not there yet, trying again%s", _why(stream))
                     client.send(streams.start(rtstream_id))
@@ -87,9 +85,7 @@ def wait_for_room(credentials: VideoDBCredentials, most_streams: int, timeout_s:
                     "`most_streams`"
                 )
             get_logger().info("%d streams are connected, waiting for one to end", connected)
-            rest()
             time.sleep(_START_AGAIN_S)
-    hurry()
 
 
 def is_audio(video_id: str) -> bool:
@@ -139,7 +135,6 @@ class SourceMonitor:
                 found = look_at_source(client, rtstream_id)
                 if found.liveness is Liveness.ALIVE or found.at >= until or found.status in {STOPPED, ERROR}:
                     break
-                rest()  # a source that is slow keeps no other recording from beginning
                 time.sleep(_SIGN_LOOK_S)
         self.note(found)
         return found

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import threading
 from contextlib import suppress
-from datetime import timedelta
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from prefect import Flow
@@ -37,8 +36,8 @@ class ProcessDied(Exception):
 class ExecutionApart(Execution):
     """One execution of a run in a process of its own, which ends with the worker."""
 
-    def __init__(self, run: FlowRun, lead: timedelta = timedelta()) -> None:
-        super().__init__(run, lead)
+    def __init__(self, run: FlowRun) -> None:
+        super().__init__(run)
         self._process: subprocess.Popen[bytes] | None = None
 
     def abandon(self) -> None:
@@ -48,7 +47,7 @@ class ExecutionApart(Execution):
 
     def _execute(self, flow: Flow[..., Any]) -> None:
         del flow  # the process loads its own
-        self.precedence.rest()
+        self._enter()
         try:
             told = self._run_process()
         except OSError as error:  # the machine lets no more processes begin
@@ -84,9 +83,9 @@ class ExecutionApart(Execution):
                 self._process.stdin.write(line.encode() + b"\n")
 
 
-def execution_of(run: FlowRun, lead: timedelta = timedelta()) -> Execution:
-    """Return an execution in a thread, or apart for a run under suspicion; it begins `lead` before it is due."""
-    return ExecutionApart(run, lead) if is_suspect(run) else Execution(run, lead)
+def execution_of(run: FlowRun) -> Execution:
+    """Return an execution in a thread, or apart for a run under suspicion."""
+    return ExecutionApart(run) if is_suspect(run) else Execution(run)
 
 
 def main() -> None:

@@ -12,8 +12,6 @@ import httpx
 from prefect.client.orchestration import get_client
 from prefect.context import SyncClientContext
 
-from prefect_videodb.precedence import wait_for_turn
-
 # On SQLite a server answers 503 to a write that another write overtook, and the client then waits for seconds. Of 191
 # writes of labels at the start of 30 recordings 135 were answered so; one at a time, none is, and all are faster.
 _CONNECTIONS = 1
@@ -27,10 +25,7 @@ class Shared:
         self.users = 0
         self.is_retired = False
         # Prefect hands a context's client on to whoever asks for one only where the context was made without settings.
-        settings: dict[str, Any] = {
-            "limits": httpx.Limits(max_connections=_CONNECTIONS, keepalive_expiry=None),
-            "event_hooks": {"request": [lambda _: wait_for_turn()]},
-        }
+        settings: dict[str, Any] = {"limits": httpx.Limits(max_connections=_CONNECTIONS, keepalive_expiry=None)}
         self._client = self.base.run(SyncClientContext)
         self._client.client = self.base.run(lambda: get_client(sync_client=True, httpx_settings=settings))
         self.base.run(self._client.__enter__)

@@ -13,7 +13,6 @@ from prefect.logging.loggers import flow_run_logger
 from prefect.states import Cancelled, Crashed, Scheduled
 
 from prefect_videodb.durable.recovery import AWAITING_RETRY, NOT_YET_DUE
-from prefect_videodb.punctual import LONGEST_LEAD
 
 if TYPE_CHECKING:
     from prefect.client.schemas.responses import OrchestrationResult
@@ -29,12 +28,10 @@ async def put_back(client: PrefectClient, run: FlowRun, message: str, due: datet
         client: Prefect.
         run: the run.
         message: what the UI says of it.
-        due: when it is due, where it may have been begun early.
+        due: when it is due, where it may have been claimed before.
     """
     now = datetime.now(UTC)
-    at, name = now, AWAITING_RETRY
-    if due and now < due <= now + LONGEST_LEAD:
-        at, name = due, NOT_YET_DUE
+    at, name = (due, NOT_YET_DUE) if due and due > now else (now, AWAITING_RETRY)
     state: State[Any] = Scheduled(scheduled_time=at, name=name, message=message)
     answer: OrchestrationResult[Any] = await client.set_flow_run_state(run.id, state)
     return answer.state is not None and answer.state.is_scheduled()

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import Context
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Literal, cast
 from uuid import UUID
@@ -19,17 +19,16 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.exceptions import Abort, Pause
 from prefect.flow_engine import run_flow
 from prefect.logging.loggers import flow_run_logger
-from prefect.types import DateTime
 
-from prefect_videodb import precedence
+from prefect_videodb.durable.on_time import shares_process
 from prefect_videodb.durable.prefect_compat import without_suspension_observer
 from prefect_videodb.durable.recovery import NOT_YET_DUE
-from prefect_videodb.precedence import LONGEST_HURRY_S, Precedence
-from prefect_videodb.punctual import due_at, is_punctual
 from prefect_videodb.worker.interrupts import Interrupt, Interruptible, RunCancelled, raise_in
 
 if TYPE_CHECKING:
     import logging
+
+    import anyio
 
 _REFUSED = "Validation of flow parameters failed"  # how Prefect's message begins
 
@@ -49,14 +48,16 @@ class Execution:
 
     Args:
         run: the run, as it was scheduled.
-        lead: how long before it is due it begins.
     """
 
-    def __init__(self, run: FlowRun, lead: timedelta = timedelta()) -> None:
+    def __init__(self, run: FlowRun) -> None:
         self.run = run
-        self._lead = lead
-        self._taken_at = time.monotonic()
-        self.precedence = Precedence()
+        self.is_claimed = False
+        """Whether Prefect has given it to this worker."""
+        self.waiting: anyio.CancelScope | None = None
+        """Around the wait for its moment."""
+        self.entered = asyncio.Event()
+        """Whether its flow was entered, or is over: what a start costs is over then."""
         self.flow: Flow[..., Any] | None = None
         self.outcome = Outcome.ABORTED
         self.error: BaseException | None = None
@@ -65,6 +66,7 @@ class Execution:
         self.interrupted: Interrupt | None = None
         self._thread: threading.Thread | None = None
         self._coroutine: Interruptible | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._lock = threading.Lock()
         self._is_over = False
         self._done = asyncio.Event()
@@ -84,10 +86,10 @@ class Execution:
         """Tell whether its time has not come yet."""
         return self.due is not None and self.due > datetime.now(UTC)
 
-    def is_starting(self) -> bool:
-        """Tell whether it was taken just now, and still costs what a start costs."""
-        has_begun = self.precedence.has_begun or self._is_over
-        return not has_begun and time.monotonic() - self._taken_at < LONGEST_HURRY_S
+    @property
+    def has_started(self) -> bool:
+        """Tell whether its thread was started."""
+        return self._thread is not None
 
     @property
     def due(self) -> datetime | None:
@@ -96,12 +98,6 @@ class Execution:
         if self.run.state_name == NOT_YET_DUE and scheduled:
             return scheduled
         return max((time for time in (scheduled, expected) if time), default=None)
-
-    @property
-    def begins_at(self) -> DateTime | None:
-        """When Prefect is to let it begin, where that is not the time that it is scheduled for."""
-        due = self.run.next_scheduled_start_time
-        return due - self._lead if due and self._lead else None
 
     @property
     def was_cancelled_s(self) -> float:
@@ -114,7 +110,6 @@ class Execution:
             if self.interrupted is not None:
                 return
             self.interrupted = interrupt
-            self.precedence.end()
             self._interrupted_at = time.monotonic()
             if self._thread is None or self._is_over:
                 return
@@ -132,16 +127,17 @@ class Execution:
     def start(self, flow: Flow[..., Any], context: Context) -> None:
         """Start the thread, unless the run was interrupted already."""
         loop, done = asyncio.get_running_loop(), self._done
+        self._loop = loop
 
         def execute() -> None:
-            due_at.set(self.due)
-            precedence.current.set(self.precedence)
+            shares_process.set(True)
             try:
                 self._execute(flow)
             finally:
                 with self._lock:
                     self._is_over = True
                 loop.call_soon_threadsafe(done.set)
+                self._enter()
 
         self.flow = flow
         with self._lock:
@@ -163,8 +159,7 @@ class Execution:
         # The engine runs these hooks only when it finds the run cancelled; the worker does in any case, once.
         handed = copy.copy(flow)
         handed.on_cancellation_hooks = []
-        if not is_punctual(flow):  # such a one says itself when it has begun
-            handed.fn = self._noticed(flow.fn)
+        handed.fn = self._noticed(flow.fn)
         # A flow that is a generator can only be asked for what it yields.
         wanted: Literal["result", "state"] = "result" if flow.isgenerator else "state"
         logger = cast("logging.Logger", flow_run_logger(run))
@@ -185,10 +180,14 @@ class Execution:
     def _noticed(self, function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
         def begin(*args: Any, **kwargs: Any) -> Any:
-            self.precedence.rest()
+            self._enter()
             return function(*args, **kwargs)
 
         return begin
+
+    def _enter(self) -> None:
+        if self._loop:
+            self._loop.call_soon_threadsafe(self.entered.set)
 
     def _drive(self, result: Any) -> Any:
         """Run what the engine gives back for flows that are not plain functions; give how it left others."""

@@ -1,9 +1,11 @@
-"""The worker: takes runs ahead of their time, starts each in a thread, and looks after all of them."""
+"""The worker: claims runs ahead, does what must be done at their second, starts each in a thread, looks after all."""
 
 import logging
 import os
+import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -11,18 +13,35 @@ from uuid import UUID, uuid4
 
 import anyio
 import anyio.abc
+import anyio.to_thread
 import httpx
 from prefect import Flow
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId, FlowRunFilterState
-from prefect.client.schemas.objects import FlowRun, StateDetails, StateType
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterId,
+    FlowRunFilterNextScheduledStartTime,
+    FlowRunFilterState,
+)
+from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.exceptions import Abort, ObjectNotFound, Pause, PrefectException
 from prefect.settings import PREFECT_WORKER_QUERY_SECONDS, temporary_settings
-from prefect.states import Pending
+from prefect.states import Cancelled, Pending
 from prefect.utilities.engine import propose_state
 from prefect.workers.base import BaseJobConfiguration, BaseVariables, BaseWorker, BaseWorkerResult
 
 from prefect_videodb._clock import steady_now
+from prefect_videodb.durable.on_time import (
+    CLAIM_AHEAD,
+    Act,
+    Documents,
+    Key,
+    Moment,
+    Timer,
+    declared_by,
+    shares_process,
+)
+from prefect_videodb.durable.on_time import Pending as PendingAct
 from prefect_videodb.durable.prefect_api import PAGE, server_time
 from prefect_videodb.durable.recovery import (
     MAX_CRASHES,
@@ -36,13 +55,13 @@ from prefect_videodb.durable.recovery import (
     online_filter,
     recover,
 )
-from prefect_videodb.punctual import LEAD, LONGEST_LEAD, is_punctual, lead
 from prefect_videodb.worker.apart import execution_of
+from prefect_videodb.worker.checks import Withheld, saved_blocks, withheld
 from prefect_videodb.worker.connection import Connection
-from prefect_videodb.worker.endings import attend, cancel, crash, put_back
+from prefect_videodb.worker.endings import attend, cancel, crash, put_back, run_hooks
 from prefect_videodb.worker.execution import Execution, Outcome
 from prefect_videodb.worker.flows import CannotBeLoaded, Flows
-from prefect_videodb.worker.interrupts import RunCancelled, RunLetGo
+from prefect_videodb.worker.interrupts import Interrupt, RunCancelled, RunLetGo
 from prefect_videodb.worker.runs import in_state, read_all
 from prefect_videodb.worker.unattended import Unattended
 from prefect_videodb.worker.wake import poll_on_schedule
@@ -63,14 +82,26 @@ _FINISH_S = 10.0
 _LET_GO_S = 15.0
 _DEPLOYMENT_IS_KNOWN_S = 10.0
 _RETRY_S = 5.0
-# How often the worker looks for what is due in minutes: Prefect gives it all of that each time.
-_LOOK_AHEAD_S = 10.0
+# How often the worker looks for what is due within a minute: Prefect gives it all of that each time.
+_LOOK_AHEAD_S = 5.0
+_LOOK_FOR_ENDS_S = 10.0
+_SOON = CLAIM_AHEAD + timedelta(seconds=_LOOK_FOR_ENDS_S)
+# What is due is read once more so long before: of a thousand runs that takes Prefect a third of a second.
+_CHECK_AHEAD = timedelta(seconds=2.5)
+# No flow is started while something is to be done within this time: a start costs a quarter of a second of CPU.
+_QUIET = timedelta(seconds=1)
+# A flow that is to end within this time is started after its end: what starts a stream must not meet what stops it.
+_NEAR_END = timedelta(seconds=30)
+_TICK_S = 0.5
+# What cannot be prepared by then, because Prefect is slow or away, the flow does.
+_LATEST_PREPARED_S = 30.0
 # What was held up is due when that time is over: it waits for a concurrency slot, or to be tried again.
 _HELD_UP = {"AwaitingConcurrencySlot", "AwaitingRetry"}
-# More that begin in the same moment only hold each other up: requests of theirs to Prefect then time out.
-_MOST_STARTING = 40
-# What is due is asked for when so many can be taken: Prefect gives up to two hundred runs each time.
-_LEAST_TAKEN = 10
+# More that start in the same moment only hold each other up: requests of theirs to Prefect then time out. What has
+# ended waits for its export only, and does not keep what begins from starting.
+_MOST_STARTING, _MOST_ENDING = 30, 10
+# Prefect serves no more of these requests if more are sent at a time.
+_MOST_CLAIMING = _MOST_PREPARING = 4
 # A thousand that are cancelled together leave threads, and Prefect, to those that are due.
 _MOST_ATTENDED = 10
 _UNREACHABLE = (httpx.HTTPError, PrefectException)
@@ -115,6 +146,11 @@ class InProcessWorker(BaseWorker[InProcessConfiguration, BaseVariables, InProces
         self._reading = anyio.Lock()
         self._listening = anyio.CancelScope()
         self._next_look_ahead = 0.0
+        self._acts = Timer()
+        self._stopped: dict[UUID, datetime] = {}
+        self._claiming, self._preparing = anyio.CapacityLimiter(_MOST_CLAIMING), anyio.CapacityLimiter(_MOST_PREPARING)
+        self._starting, self._ending = anyio.CapacityLimiter(_MOST_STARTING), anyio.CapacityLimiter(_MOST_ENDING)
+        self._waiting_for_quiet = anyio.Lock()
         self._holder = Holder(self.name, uuid4().hex)
         self._owner = str(self._holder)
         self._began_at: datetime | None = None
@@ -145,6 +181,8 @@ class InProcessWorker(BaseWorker[InProcessConfiguration, BaseVariables, InProces
         await super().setup()
         self._group.start_soon(self._look_after)
         self._group.start_soon(self._poll_on_schedule)
+        self._group.start_soon(self._act)
+        self._group.start_soon(self._keep_acts)
 
     async def teardown(self, *exc_info: Any) -> None:
         """Let runs end, or give them back, and disconnect."""
@@ -153,43 +191,39 @@ class InProcessWorker(BaseWorker[InProcessConfiguration, BaseVariables, InProces
         self._connection.close()
 
     async def get_and_submit_flow_runs(self) -> list[FlowRun]:
-        """Take the runs that are due soon. The threads wait for the moment inside Prefect's engine, or in the flow."""
+        """Claim the runs that are due soon."""
         self._last_polled_time = datetime.now(UTC)
-        room = _MOST_STARTING - sum(execution.is_starting() for execution in self._executions.values())
-        if not self._has_pool or room < _LEAST_TAKEN or self.limiter.available_tokens < 1:
+        looks_ahead = time.monotonic() >= self._next_look_ahead
+        if not self._has_pool or (self.limiter.available_tokens < 1 and not looks_ahead):
             return []
+        prefetch = timedelta(seconds=self._prefetch_seconds)
+        ahead = prefetch + (CLAIM_AHEAD if looks_ahead else timedelta())
         try:
             due = await self.client.get_scheduled_flow_runs_for_work_pool(
                 self._work_pool_name,
                 work_queue_names=list(self._work_queues),
-                scheduled_before=datetime.now(UTC) + timedelta(seconds=self._prefetch_seconds) + self._ahead(),
+                scheduled_before=datetime.now(UTC) + ahead,
             )
         except ObjectNotFound:
             return []  # it is made with the next heartbeat
+        if looks_ahead and len(due) < PAGE:  # else there are more, once these are claimed
+            self._next_look_ahead = time.monotonic() + _LOOK_AHEAD_S
         taken: list[FlowRun] = []
-        early = waiting = 0
-        for run in (entry.flow_run for entry in due):  # in the order in which they are due
-            begins_early = timedelta()
-            is_to_be_on_time = await self._waits_for_its_time(run)
+        # Two workers of a pool are given the same runs: in another order, they rarely propose the same one.
+        runs = [entry.flow_run for entry in due]
+        random.shuffle(runs)
+        for run in sorted(runs, key=lambda run: run.next_scheduled_start_time or run.created or self._last_polled_time):
+            acts = await self._has_act(run)
             if run.id in self._executions:  # asked after each wait: an event may have begun another look
                 continue
-            if is_to_be_on_time and run.state_name not in _HELD_UP:
-                begins_early = lead(early, is_first=run.state_name == NOT_YET_DUE)
-                early += 1
-            # Who is not due yet leaves a slot to each that is due before.
-            is_left_alone = _is_ahead(run, timedelta()) and self.limiter.available_tokens <= waiting
-            if is_left_alone or _is_ahead(run, timedelta(seconds=self._prefetch_seconds) + begins_early):
-                waiting += 1
+            if _is_ahead(run, prefetch + (CLAIM_AHEAD if acts else timedelta())):
                 continue
-            if len(taken) >= room:
-                break
-            try:
-                self.limiter.acquire_on_behalf_of_nowait(run.id)
-            except anyio.WouldBlock:
-                break
-            self._executions[run.id] = execution = execution_of(run, begins_early)
-            if is_to_be_on_time:
-                execution.precedence.hurry()
+            if not acts:  # what must be done at its second is done whatever the limit, only its flow waits
+                try:
+                    self.limiter.acquire_on_behalf_of_nowait(run.id)
+                except anyio.WouldBlock:
+                    continue
+            self._executions[run.id] = execution = execution_of(run)
             self._group.start_soon(self._take, execution)
             taken.append(run)
         return taken
@@ -206,7 +240,7 @@ class InProcessWorker(BaseWorker[InProcessConfiguration, BaseVariables, InProces
             task_status.started(os.getpid())
         execution = self._executions.setdefault(flow_run.id, execution_of(flow_run))
         try:
-            flow = await self._flow_of(flow_run)
+            flow = execution.flow = await self._flow_of(flow_run)
         except CannotBeLoaded as error:
             self.get_flow_run_logger(flow_run).exception("The flow cannot be loaded")
             message = f"The flow cannot be loaded: {error}"
@@ -217,6 +251,11 @@ class InProcessWorker(BaseWorker[InProcessConfiguration, BaseVariables, InProces
                 "Job variables are not used: %s. All runs share the worker's environment",
                 ", ".join(sorted(flow_run.job_variables)),
             )
+        with anyio.CancelScope() as execution.waiting:
+            if not execution.interrupted:
+                await self._be_on_time(execution, flow)
+        if pending := self._acts.get((execution.id, Moment.START)):  # it was interrupted while this is sent
+            await pending.over.wait()
         await self._execute(execution, flow)
         await self._settle(execution)
         return InProcessWorkerResult(identifier=self._owner, status_code=int(execution.outcome is Outcome.BROKE))
@@ -231,19 +270,17 @@ class InProcessWorker(BaseWorker[InProcessConfiguration, BaseVariables, InProces
     def _has_pool(self) -> bool:
         return self._work_pool is not None
 
-    def _ahead(self) -> timedelta:
-        """Tell how far ahead to look this time for runs that begin early."""
-        if time.monotonic() < self._next_look_ahead:
-            return LEAD
-        self._next_look_ahead = time.monotonic() + _LOOK_AHEAD_S
-        return LONGEST_LEAD
-
-    async def _waits_for_its_time(self, run: FlowRun) -> bool:
-        """Say whether a run waits for its moment itself; it may begin before it where nothing has held it up."""
+    async def _has_act(self, run: FlowRun) -> bool:
+        """Say whether a run may have to do something at its second, and is claimed a minute ahead for that."""
+        if run.state_name in _HELD_UP:
+            return False
         try:
-            return is_punctual(await self._flow_of(run))
+            declared = declared_by(await self._flow_of(run))
         except CannotBeLoaded:
             return False  # which is told when it is due
+        end, scheduled = declared.ends_at(run), run.next_scheduled_start_time
+        is_begun_for_its_end = end is not None and scheduled is not None and end - scheduled <= _NEAR_END
+        return is_begun_for_its_end or (declared.at_start is not None and run.run_count == 0)
 
     async def _take(self, execution: Execution) -> None:
         """Execute one run from its claim to its end. Nothing that goes wrong with it reaches the others."""
@@ -258,9 +295,9 @@ class InProcessWorker(BaseWorker[InProcessConfiguration, BaseVariables, InProces
         except Exception:
             self._logger.exception("The run %s was lost from sight", run.id)
         finally:
-            execution.precedence.end()
             self._executions.pop(run.id, None)
-            self._release_limit_slot(run.id)
+            with suppress(RuntimeError):  # it never got one
+                self._release_limit_slot(run.id)
 
     async def _poll_on_schedule(self) -> None:
         with self._listening:
@@ -287,12 +324,12 @@ class InProcessWorker(BaseWorker[InProcessConfiguration, BaseVariables, InProces
 
         Not to be cancelled in between: that would leave the run to nobody.
         """
-        is_ours = False
-        with anyio.CancelScope(shield=True):
-            is_ours = await self._propose_pending(execution)
-            if is_ours:
-                await self._told(lambda: self._mark(execution.id))
-        return is_ours
+        async with self._claiming:
+            with anyio.CancelScope(shield=True):
+                if await self._propose_pending(execution):
+                    await self._told(lambda: self._mark(execution.id))
+                    execution.is_claimed = True
+        return execution.is_claimed
 
     async def _mark(self, flow_run_id: UUID) -> None:
         """Write down which worker executes a run, and which process of its name."""
@@ -300,9 +337,8 @@ class InProcessWorker(BaseWorker[InProcessConfiguration, BaseVariables, InProces
 
     async def _propose_pending(self, execution: Execution) -> bool:
         run = execution.run
-        details = StateDetails(scheduled_time=execution.begins_at)
         try:
-            state = await propose_state(self.client, Pending(state_details=details), flow_run_id=run.id)
+            state = await propose_state(self.client, Pending(), flow_run_id=run.id)
         except (Abort, Pause, ObjectNotFound) as told:
             self._logger.debug("Not ours: %s: %s", run.id, told)
             return False
@@ -331,15 +367,24 @@ class InProcessWorker(BaseWorker[InProcessConfiguration, BaseVariables, InProces
         shared = await anyio.to_thread.run_sync(connection.take)
         try:
             execution.start(flow, shared.context())
+            self._group.start_soon(self._leave_gate, execution)
             while not await execution.wait(_WATCH_S):
                 if execution.was_cancelled_s > _CANCEL_GRACE_S:
                     execution.abandon()
                     break
         finally:
-            if execution.interrupted:
+            if execution.interrupted and execution.has_started:
                 connection.retire(shared)
             if not execution.is_alive():
                 connection.give_back(shared)
+
+    async def _leave_gate(self, execution: Execution) -> None:
+        """Let another run start, once the flow of this one is entered."""
+        if execution.has_started:
+            await execution.entered.wait()
+        for gate in (self._starting, self._ending):
+            with suppress(RuntimeError):  # it waited at the other one, or was interrupted before
+                gate.release_on_behalf_of(execution)
 
     async def _settle(self, execution: Execution) -> None:
         """Tell Prefect what the engine did not."""
@@ -353,12 +398,12 @@ class InProcessWorker(BaseWorker[InProcessConfiguration, BaseVariables, InProces
 
         async def settle() -> None:
             run = await self.client.read_flow_run(execution.id)
-            if not self._is_ours(run) or run.state is None:
+            if not self._is_ours(run) or run.state is None or run.state.is_final() or run.state.is_scheduled():
                 return
             if run.state.is_cancelling():
                 await cancel(self.client, run, execution.flow, self._owner, message)
-            elif run.state.is_final() or run.state.is_scheduled():
-                return
+            elif run.state.is_pending() and not execution.has_started:
+                await put_back(self.client, run, "It does not begin yet", execution.due)
             elif execution.outcome is Outcome.DIED:
                 self.get_flow_run_logger(run).error("The process of the run died: %s", execution.error)
                 await self._recover([(run, Death("its own process died"))])
@@ -370,6 +415,8 @@ class InProcessWorker(BaseWorker[InProcessConfiguration, BaseVariables, InProces
 
     async def _hand_back(self, execution: Execution) -> None:
         """Let a run end by itself for a moment, then let go of it, and schedule it for the next worker."""
+        if (pending := self._acts.get((execution.id, Moment.START))) and pending.is_sent:
+            await pending.over.wait()
         if not execution.is_waiting() and await execution.wait(_FINISH_S):
             await self._settle(execution)
         execution.interrupt(RunLetGo)
@@ -404,7 +451,7 @@ class InProcessWorker(BaseWorker[InProcessConfiguration, BaseVariables, InProces
             return run.infrastructure_pid == self._owner
         return run.state.is_running() or run.state.is_cancelling()
 
-    async def _told(self, tell: Callable[[], Awaitable[None]]) -> None:
+    async def _told(self, tell: Callable[[], Awaitable[object]]) -> None:
         """Tell Prefect something, again and again while it is away: else the run would wait for ever."""
         while True:
             try:
@@ -416,6 +463,225 @@ class InProcessWorker(BaseWorker[InProcessConfiguration, BaseVariables, InProces
                 await anyio.sleep(_RETRY_S)
             else:
                 return
+
+    def _interrupt(self, execution: Execution, interrupt: Interrupt) -> None:
+        execution.interrupt(interrupt)
+        if not execution.has_started:
+            self._acts.drop((execution.id, Moment.START))
+            if execution.waiting:
+                execution.waiting.cancel()
+
+    # --- what must be done at its second ------------------------------------------------------------------------------
+
+    async def _be_on_time(self, execution: Execution, flow: Flow[..., Any]) -> None:
+        """Do what the run must do at its second; come back when its flow may start."""
+        due, start, end = execution.due or datetime.now(UTC), (execution.id, Moment.START), (execution.id, Moment.END)
+        with anyio.move_on_after(max(0.0, _seconds_until(due)) + _LATEST_PREPARED_S):
+            await self._prepare(execution, flow, due)
+        if pending := self._acts.get(start):
+            await pending.over.wait()
+            await self._note(execution.run, flow, pending)
+            execution.run.labels |= pending.labels or {}
+            if pending.error:
+                await anyio.sleep(pending.act.settle_s)
+        await anyio.sleep(max(0.0, _seconds_until(due)))
+        if self._acts.get(end) is None:
+            await self._plan_end(execution.run)
+        while (pending := self._acts.get(end)) and _seconds_until(pending.act.at) < _NEAR_END.total_seconds():
+            with anyio.move_on_after(_TICK_S):  # somebody may move the end
+                await pending.over.wait()
+        if execution.id not in self.limiter.statistics().borrowers:
+            await self.limiter.acquire_on_behalf_of(execution.id)
+        ends_at = declared_by(flow).ends_at(execution.run)
+        gate = self._ending if ends_at and ends_at <= datetime.now(UTC) else self._starting
+        await gate.acquire_on_behalf_of(execution)
+        await self._quiet()
+
+    async def _prepare(self, execution: Execution, flow: Flow[..., Any], due: datetime) -> None:
+        """Prepare what the run must do when it is due, and write down that it may have been done."""
+        key = (execution.id, Moment.START)
+        prepare = declared_by(flow).at_start
+        act = await self._prepared(execution.run, lambda: prepare(flow, execution.run, due)) if prepare else None
+        if act is None or execution.interrupted:
+            self._acts.drop(key)
+            return
+        await self._label(execution.run, act.labels)
+        self._acts.set(key, act)
+
+    async def _prepared(self, run: FlowRun, prepare: Callable[[], Act | None]) -> Act | None:
+        """Prepare an act in a thread; None where the flow is to do it."""
+        shared = await anyio.to_thread.run_sync(self._connection.take)
+        context = shared.context()
+        context.run(shares_process.set, True)  # noqa: FBT003 - the signature of ContextVar
+        try:
+            async with self._preparing:
+                return await anyio.to_thread.run_sync(context.run, prepare, abandon_on_cancel=True)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the flow meets it again and reports it
+            self._logger.info("Nothing is prepared for run %s: %s: %s", run.id, type(error).__name__, error)
+            return None
+        finally:
+            self._connection.give_back(shared)
+
+    async def _label(self, run: FlowRun, labels: Mapping[str, str]) -> bool:
+        """Write labels of a run down, where Prefect does not know them. Tells whether the run is still there."""
+        missing = {key: value for key, value in labels.items() if run.labels.get(key) != value}
+        is_there = True
+
+        async def write() -> None:
+            nonlocal is_there
+            try:
+                async with self._claiming:
+                    await self.client.update_flow_run_labels(run.id, {**missing})
+            except ObjectNotFound:
+                is_there = False
+
+        if missing:
+            await self._told(write)
+            run.labels |= missing
+        return is_there
+
+    async def _note(self, run: FlowRun, flow: Flow[..., Any], pending: PendingAct) -> None:
+        """Write down what was done at its second, once nothing else is to be done."""
+        late_s = -_seconds_until(pending.act.at)
+        await self._quiet()
+        if pending.error:
+            self._logger.warning("Run %s is left to its flow: %s", run.id, pending.error)
+        elif pending.labels and await self._label(run, pending.labels):
+            self.get_flow_run_logger(run).info("The worker did at its time what was due, %.2f s late", late_s)
+        elif pending.labels:
+            self._logger.warning("The run %s was deleted in its last second", run.id)
+            await run_hooks(flow.on_cancellation_hooks, flow, run, Cancelled(message="The run was deleted"))
+            if execution := self._executions.get(run.id):
+                self._interrupt(execution, RunCancelled)
+
+    async def _plan_end(self, run: FlowRun, planned: datetime | None = None) -> None:
+        """Let what must be done when a run ends wait for that, where it is soon; it needs no claim.
+
+        Args:
+            run: as it was read just now.
+            planned: the end for which it was prepared already; it is prepared again only where that has moved.
+        """
+        key = (run.id, Moment.END)
+        try:
+            flow = await self._flow_of(run)
+        except CannotBeLoaded:
+            return
+        declared = declared_by(flow)
+        end, at_end = declared.ends_at(run), declared.at_end
+        if end is None or at_end is None:
+            return
+        is_over = run.state is not None and (run.state.is_final() or run.state.is_cancelling())
+        if is_over or self._stopped.get(run.id) == end or _seconds_until(end) > _SOON.total_seconds():
+            self._acts.drop(key)
+        elif end != planned and (act := await self._prepared(run, lambda: at_end(flow, run))):
+            is_new = self._acts.get(key) is None
+            pending = self._acts.set(key, act)
+            if is_new:
+                self._group.start_soon(self._safely, self._end, run, flow, pending)
+
+    async def _safely(self, look_after: Callable[..., Awaitable[None]], *what: Any) -> None:
+        """Nothing that goes wrong with one run reaches the others."""
+        try:
+            await look_after(*what)
+        except Exception:
+            self._logger.exception("What was to be done on time was lost from sight")
+
+    async def _end(self, run: FlowRun, flow: Flow[..., Any], pending: PendingAct) -> None:
+        await pending.over.wait()
+        if pending.labels is not None:
+            self._stopped[run.id] = pending.act.at
+        await self._note(run, flow, pending)
+
+    async def _quiet(self) -> None:
+        """Wait until nothing is to be done within a second."""
+        async with self._waiting_for_quiet:
+            while self._acts.is_busy(_QUIET):  # noqa: ASYNC110 - what makes it busy is the time
+                await anyio.sleep(0.1)
+
+    async def _act(self) -> None:
+        """Send what is due, each at its moment."""
+        while self.is_setup or self._executions:
+            self._acts.send_due(self._group)
+            await self._acts.wait(_TICK_S)
+
+    async def _keep_acts(self) -> None:
+        """Look which runs end soon, and read what is due once more right before: it may have been changed."""
+        next_look = time.monotonic()
+        checked: dict[Key, datetime] = {}
+        while self.is_setup or self._executions:
+            try:
+                if self._has_pool and time.monotonic() >= next_look:
+                    next_look = time.monotonic() + _LOOK_FOR_ENDS_S
+                    await self._find_ends()
+                    await self._check([one.id for one in self._executions.values() if not one.has_started])
+                due = self._acts.due_by(datetime.now(UTC) + _CHECK_AHEAD)
+                unchecked = {run_id for (run_id, moment), at in due.items() if checked.get((run_id, moment)) != at}
+                checked = due
+                await self._check(list(unchecked))
+            except _UNREACHABLE as error:
+                self._logger.warning("Prefect could not be asked for what is due: %s", error)
+            except Exception:
+                self._logger.exception("Looking for what is due failed")
+            await anyio.sleep(_TICK_S)
+
+    async def _find_ends(self) -> None:
+        """Plan the ends of the pool's runs that are near: whoever executes them, and in a paused pool too."""
+        soon = {"before_": datetime.now(UTC) + _SOON}
+        parked = FlowRunFilter(
+            state=in_state(StateType.SCHEDULED),
+            next_scheduled_start_time=FlowRunFilterNextScheduledStartTime.model_validate(soon),
+        )
+        held = FlowRunFilter(state=in_state(StateType.PENDING, StateType.RUNNING))
+        runs = [run for wanted in (parked, held) for run in await read_all(self.client, self._work_pool_name, wanted)]
+        self._stopped = {run.id: self._stopped[run.id] for run in runs if run.id in self._stopped}
+        for run in runs:
+            await self._plan_end(run)
+
+    async def _check(self, ids: Sequence[UUID]) -> None:
+        """Read runs again whose moment comes: what was cancelled, deleted, moved or changed is not done as it was."""
+        waiting = [self._executions[run_id] for run_id in ids if run_id in self._executions]
+        waiting = [one for one in waiting if one.is_claimed and not one.has_started and not one.interrupted]
+        runs = {run.id: run async for run in self._read(ids)}
+        not_due = [runs[one.id] for one in waiting if one.id in runs and one.is_waiting()]
+        kept_back = await withheld(self.client, self._work_pool_name, not_due)
+        acts = [self._acts.get((one.id, Moment.START)) for one in waiting]
+        block_ids = {block_id for pending in acts if pending for block_id in pending.act.blocks}
+        documents = Documents(await saved_blocks(self.client, block_ids))
+        for execution in waiting:
+            run = runs.get(execution.id)
+            if run is None or run.state is None or run.state.is_final() or run.state.is_cancelling():
+                self._logger.info("The run %s was withdrawn before its time", execution.id)
+                self._interrupt(execution, RunCancelled)
+            elif run.state.is_scheduled() or not self._is_ours(run):
+                self._interrupt(execution, RunLetGo)
+            elif run.id in kept_back and run.state.is_pending():
+                await self._withhold(execution, run, kept_back[run.id])
+            else:
+                self._prepare_again(execution, run, documents)
+        for run_id in ids:
+            if run_id not in runs:
+                self._acts.drop((run_id, Moment.END))
+            elif pending := self._acts.get((run_id, Moment.END)):
+                await self._plan_end(runs[run_id], planned=pending.act.at)
+
+    async def _withhold(self, execution: Execution, run: FlowRun, why: Withheld) -> None:
+        self._logger.info("The run %s does not begin: %s", run.id, why.value)
+        if why is Withheld.UNSCHEDULED:
+            await self._told(lambda: self.client.delete_flow_run(run.id))
+        self._interrupt(execution, RunLetGo)
+
+    def _prepare_again(self, execution: Execution, run: FlowRun, documents: Documents) -> None:
+        """Prepare the start of a run again whose parameters were changed, or blocks that they name."""
+        key = (execution.id, Moment.START)
+        pending = self._acts.get(key)
+        has_changed = run.parameters != execution.run.parameters
+        labels = execution.run.labels | run.labels
+        execution.run = execution.run.model_copy(update={"parameters": run.parameters, "labels": labels})
+        if pending is None or pending.is_sent or execution.flow is None:
+            return
+        if has_changed or documents.have_changed(pending.act.blocks):
+            self._acts.hold(key)
+            self._group.start_soon(self._safely, self._prepare, execution, execution.flow, pending.act.at)
 
     async def _look_after(self) -> None:
         """Look at all runs of this worker at once, and now and then for those of workers that died."""
@@ -430,8 +696,8 @@ class InProcessWorker(BaseWorker[InProcessConfiguration, BaseVariables, InProces
                     await self.sync_with_backend()  # others may have called this worker dead
                 reached_last = steady_now()
                 if time.monotonic() >= next_roll_call:
-                    await self._find_withdrawn()
-                    next_roll_call = time.monotonic() + _LOOK_AHEAD_S
+                    await self._find_taken()
+                    next_roll_call = time.monotonic() + _LOOK_FOR_ENDS_S
                 if self._has_pool and time.monotonic() >= next_search:
                     await self._find_lost()
                     next_search = time.monotonic() + self.heartbeat_interval_seconds / 6
@@ -450,29 +716,18 @@ class InProcessWorker(BaseWorker[InProcessConfiguration, BaseVariables, InProces
                 continue
             if run.state.is_paused():
                 if run.state.name == "Suspended":
-                    execution.interrupt(RunLetGo)
+                    self._interrupt(execution, RunLetGo)
             else:
-                execution.interrupt(RunCancelled)
+                self._interrupt(execution, RunCancelled)
 
-    async def _find_withdrawn(self) -> None:
-        """Interrupt what belongs to another worker by now, and what was withdrawn before its time."""
-        executions = list(self._executions.values())
-        begun = {execution.id for execution in executions if execution.is_alive()}  # these are marked as this worker's
-        runs = {run.id: run async for run in self._read([execution.id for execution in executions])}
-        for execution in executions:
-            run = runs.get(execution.id)
-            state = run.state if run else None
-            if run and state and (state.is_pending() or state.is_running()):
-                if execution.id in begun and run.infrastructure_pid not in {None, "", self._owner}:
-                    self._logger.warning("Run %s belongs to another worker by now", run.id)
-                    execution.interrupt(RunLetGo)
-            elif not execution.is_waiting():
-                continue
-            elif state is None or state.is_final():
-                self._logger.info("The run %s was withdrawn before its time", execution.id)
-                execution.interrupt(RunCancelled)
-            elif state.is_scheduled() and execution.is_alive():
-                execution.interrupt(RunLetGo)
+    async def _find_taken(self) -> None:
+        """Interrupt what runs here and belongs to another worker by now."""
+        begun = [execution.id for execution in self._executions.values() if execution.is_alive()]
+        async for run in self._read(begun, in_state(StateType.PENDING, StateType.RUNNING)):
+            execution = self._executions.get(run.id)
+            if execution and run.infrastructure_pid not in {None, "", self._owner}:
+                self._logger.warning("Run %s belongs to another worker by now", run.id)
+                self._interrupt(execution, RunLetGo)
 
     async def _attend_the_unattended(self) -> None:
         """Run the hooks of what was cancelled while it was parked: there is no process that would."""
@@ -575,3 +830,7 @@ def _reschedule(deaths: Sequence[tuple[FlowRun, Death]]) -> list[UUID]:
 
 def _is_ahead(run: FlowRun, by: timedelta) -> bool:
     return run.next_scheduled_start_time is not None and run.next_scheduled_start_time > datetime.now(UTC) + by
+
+
+def _seconds_until(moment: datetime) -> float:
+    return (moment - datetime.now(UTC)).total_seconds()

@@ -247,6 +247,12 @@ class SubjectOfAWorker(Subject):
         """Leave it to the next worker."""
 
 
+def is_act(point: Point) -> bool:
+    """Whether a worker that executes runs in its process does so at its second: the connect, and the first stop."""
+    connects = point.method == "POST" and point.path == "/rtstream"
+    return point.nth == 0 and (connects or (point.method == "PATCH" and point.path == "/rtstream/{id}/status"))
+
+
 # Makes something happen to a subject at a point.
 Disturb = Callable[[Subject, Point], None]
 

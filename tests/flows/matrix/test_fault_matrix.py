@@ -12,11 +12,19 @@ from tests.flows.matrix.subjects import (
     HOLDING,
     Matrix,
     Subject,
+    SubjectOfAWorker,
+    is_act,
     try_all,
     undisturbed,
 )
 from tests.support.faulty_proxy import Rule
 from tests.support.kill_points import Point, points
+
+
+class _ImpatientOfAWorker(SubjectOfAWorker):
+    """A run in the process of a worker that does not wait long for a silent service."""
+
+    timeout_s = 15.0
 
 
 class _Impatient(Subject):
@@ -57,3 +65,13 @@ def test_a_recording_goes_on_to_the_same_end_whichever_of_its_requests_meets_a_f
         *((HOLDING, point, fault) for point in to_prefect if point.has_effect for fault in (cut, status_500)),
     ]
     try_all(matrix, found if ALL else random.sample(found, 5), _Impatient)
+
+
+@pytest.mark.timeout(7200)
+def test_a_recording_goes_on_to_the_same_end_whatever_the_worker_meets_at_its_second(matrix: Matrix) -> None:
+    """Of the connect and the stop, which the worker sends before the flow starts."""
+    seen = points(undisturbed(matrix, HOLDING, _ImpatientOfAWorker))
+    acts = [point for point in seen if point.side == "before" and is_act(point)]
+    assert len(acts) == 2
+    found = [(HOLDING, point, fault) for point in acts for fault in (silence, cut, status_500, status_429)]
+    try_all(matrix, found if ALL else random.sample(found, 2), _ImpatientOfAWorker)
