@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 # A claim and what is read before the moment take a second on a quiet machine.
-_AHEAD = timedelta(seconds=20)
+_AHEAD = timedelta(seconds=12)
 
 
 def due() -> datetime:
