@@ -186,6 +186,13 @@ def test_only_one_of_two_workers_acts(pool: Pool) -> None:
         assert len(run.moments("sent")) == 1
 
 
+def claimed_at(run: Run) -> float:
+    """Return when a run was claimed last."""
+    with get_client(sync_client=True) as client:
+        states = client.request("GET", "/flow_run_states/", params={"flow_run_id": str(run.id)}).json()
+    return max(datetime.fromisoformat(one["timestamp"]).timestamp() for one in states if one["type"] == "PENDING")
+
+
 def test_ends_are_on_time_without_a_claim(pool: Pool) -> None:
     pool.start()
     deployment = pool.deploy("tests.worker.sample_flows.park_until_its_end")
@@ -207,3 +214,4 @@ def test_ends_are_on_time_without_a_claim(pool: Pool) -> None:
         assert -0.001 <= one.moments("stopped")[0] - end_s < 1.5  # two clocks are read
         assert len(one.moments("stopped")) == 1
         assert one.moments("woken")[0] > one.moments("stopped")[0]
+        assert claimed_at(one) > end_s  # until then it is shown as what it is

@@ -213,12 +213,12 @@ class InProcessWorker(BaseWorker[InProcessConfiguration, BaseVariables, InProces
         runs = [entry.flow_run for entry in due]
         random.shuffle(runs)
         for run in sorted(runs, key=lambda run: run.next_scheduled_start_time or run.created or self._last_polled_time):
-            acts = await self._has_act(run)
+            lead = await self._lead(run, prefetch)
             if run.id in self._executions:  # asked after each wait: an event may have begun another look
                 continue
-            if _is_ahead(run, prefetch + (CLAIM_AHEAD if acts else timedelta())):
+            if _is_ahead(run, lead):
                 continue
-            if not acts:  # what must be done at its second is done whatever the limit, only its flow waits
+            if lead <= prefetch:  # what must be done at its second is done whatever the limit, only its flow waits
                 try:
                     self.limiter.acquire_on_behalf_of_nowait(run.id)
                 except anyio.WouldBlock:
@@ -270,17 +270,18 @@ class InProcessWorker(BaseWorker[InProcessConfiguration, BaseVariables, InProces
     def _has_pool(self) -> bool:
         return self._work_pool is not None
 
-    async def _has_act(self, run: FlowRun) -> bool:
-        """Say whether a run may have to do something at its second, and is claimed a minute ahead for that."""
+    async def _lead(self, run: FlowRun, prefetch: timedelta) -> timedelta:
+        """Return how long before its scheduled time a run is claimed; what it does at its end needs no claim."""
         if run.state_name in _HELD_UP:
-            return False
+            return prefetch
         try:
             declared = declared_by(await self._flow_of(run))
         except CannotBeLoaded:
-            return False  # which is told when it is due
+            return prefetch  # which is told when it is due
         end, scheduled = declared.ends_at(run), run.next_scheduled_start_time
-        is_begun_for_its_end = end is not None and scheduled is not None and end - scheduled <= _NEAR_END
-        return is_begun_for_its_end or (declared.at_start is not None and run.run_count == 0)
+        if end is not None and scheduled is not None and end - scheduled <= _NEAR_END:
+            return min(prefetch, -(end - scheduled))
+        return prefetch + CLAIM_AHEAD if declared.at_start and run.run_count == 0 else prefetch
 
     async def _take(self, execution: Execution) -> None:
         """Execute one run from its claim to its end. Nothing that goes wrong with it reaches the others."""
