@@ -129,6 +129,15 @@ def deployed(prefect_url: str) -> str:
     return deploy(prefect_url)
 
 
+def set_schedules(name: str, *, active: bool) -> None:
+    """Switch the schedules of a deployment on or off."""
+    with get_client(sync_client=True) as client:
+        found = client.read_deployment_by_name(f"{name}/{name}")
+        for one in found.schedules:
+            assert one.active is not active, name
+            client.update_deployment_schedule(found.id, one.id, active=active)
+
+
 def deploy(prefect_url: str) -> str:
     """Deploy everything in `prefect.yaml` to a server."""
     environment = {"PREFECT_API_URL": prefect_url}
@@ -138,10 +147,10 @@ def deploy(prefect_url: str) -> str:
         for command in (*pools, ["deploy", "--all"]):
             with stopped(start("prefect", *command, log=log, environment=environment)) as process:
                 assert process.wait(240) == 0, log.read_text()
-    # Each process that a worker starts costs seconds: the tests look for dead runs themselves.
-    with temporary_settings({PREFECT_API_URL: prefect_url}), get_client(sync_client=True) as client:
-        found = client.read_deployment_by_name("recover-dead-runs/recover-dead-runs")
-        client.update_deployment(found.id, DeploymentUpdate(paused=True))
+    # Each process that a worker starts costs seconds, and one that is killed keeps its concurrency slot for minutes.
+    with temporary_settings({PREFECT_API_URL: prefect_url}):
+        for name in ("recover-dead-runs", "stop-orphaned-streams"):
+            set_schedules(name, active=False)
     return "record-meeting/record-meeting"
 
 
