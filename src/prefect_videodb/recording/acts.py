@@ -88,7 +88,7 @@ def connect_at_start(flow: Flow[..., Any], run: FlowRun, due: datetime) -> Act |
             raise
         except VideoDBError as error:
             get_logger().warning("Run %s could not connect at its time, its flow tries: %s", run.id, error)
-            return {}
+            return label(asked_at="")  # so it has no stream
         return label(rtstream_id=stream.id) | label_window(window)
 
     labels = label(

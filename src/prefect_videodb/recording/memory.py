@@ -175,7 +175,8 @@ def may_have_stream(run: FlowRun) -> bool:
     except (httpx.HTTPError, PrefectException) as error:
         get_logger().warning("Prefect could not be asked whether the run has a stream: %s", error)
         return True
-    return not _TELLS_OF_STREAM.isdisjoint(remembered(run))
+    known = remembered(run)
+    return any(known.get(key) for key in _TELLS_OF_STREAM)
 
 
 def label(**values: str) -> dict[str, Any]:

@@ -548,7 +548,7 @@ class InProcessWorker(BaseWorker[InProcessConfiguration, BaseVariables, InProces
         if pending.error:
             self._logger.warning("Run %s is left to its flow: %s", run.id, pending.error)
         elif pending.labels and await self._label(run, pending.labels):
-            self.get_flow_run_logger(run).info("The worker did at its time what was due, %.2f s late", late_s)
+            self.get_flow_run_logger(run).info("The worker asked for what was due at its time, %.2f s late", late_s)
         elif pending.labels:
             self._logger.warning("The run %s was deleted in its last second", run.id)
             await run_hooks(flow.on_cancellation_hooks, flow, run, Cancelled(message="The run was deleted"))
