@@ -4,8 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SDKS := 0.4.5 0.5.1
-# Most tests wait for real media: four at a time keep two cores busy. A file's tests stay together, as do its servers.
-PYTEST_ARGS ?= -n 4 --dist loadfile --no-loadscope-reorder
+# Most tests wait for real media: five at a time keep two cores busy. A file's tests stay together, as do its servers.
+PYTEST_ARGS ?= -n 5 --dist loadfile --no-loadscope-reorder
 
 export PIP_CACHE_DIR := $(CURDIR)/.cache/pip
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
