@@ -14,7 +14,7 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.states import Cancelled, Completed, Failed
 
 from prefect_videodb._logging import get_logger
-from prefect_videodb.durable.prefect_api import runs_of
+from prefect_videodb.durable.prefect_api import PAGE, runs_of
 from prefect_videodb.durable.recovery import AWAITING_RETRY, read_unchanged
 from prefect_videodb.recording.endings import Requested
 from prefect_videodb.recording.memory import remembered
@@ -26,8 +26,6 @@ from prefect_videodb.watching.life import WATCH_STREAM, WATCHING, is_watch
 
 if TYPE_CHECKING:
     from uuid import UUID
-
-_PAGE = 200
 
 
 def abandoned_runs(prefect: SyncPrefectClient) -> list[FlowRun]:
@@ -41,9 +39,9 @@ def abandoned_runs(prefect: SyncPrefectClient) -> list[FlowRun]:
     begun = [run for run in found if run.state and run.state.is_scheduled() and run.run_count]
     named = list({run.deployment_id for run in begun if run.deployment_id})
     known: set[UUID] = set()
-    for first in range(0, len(named), _PAGE):
-        wanted = DeploymentFilter(id=DeploymentFilterId(any_=named[first : first + _PAGE]))
-        known |= {one.id for one in prefect.read_deployments(deployment_filter=wanted, limit=_PAGE)}
+    for first in range(0, len(named), PAGE):
+        wanted = DeploymentFilter(id=DeploymentFilterId(any_=named[first : first + PAGE]))
+        known |= {one.id for one in prefect.read_deployments(deployment_filter=wanted, limit=PAGE)}
     return [run for run in begun if run.deployment_id and run.deployment_id not in known]
 
 

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from prefect.client.schemas.responses import OrchestrationResult
 
 
-async def put_back(client: PrefectClient, run: FlowRun, message: str, due: datetime | None = None) -> bool:
-    """Schedule a run again, for whichever worker is next. Tells whether Prefect took it.
+async def put_back(client: PrefectClient, run: FlowRun, message: str, due: datetime | None = None) -> None:
+    """Schedule a run again, for whichever worker is next.
 
     Until somebody takes it, it still names who executed it: without this a run that could not be scheduled would be
     found by nobody.
@@ -33,8 +33,7 @@ async def put_back(client: PrefectClient, run: FlowRun, message: str, due: datet
     now = datetime.now(UTC)
     at, name = (due, NOT_YET_DUE) if due and due > now else (now, AWAITING_RETRY)
     state: State[Any] = Scheduled(scheduled_time=at, name=name, message=message)
-    answer: OrchestrationResult[Any] = await client.set_flow_run_state(run.id, state)
-    return answer.state is not None and answer.state.is_scheduled()
+    await client.set_flow_run_state(run.id, state)
 
 
 async def cancel(client: PrefectClient, run: FlowRun, flow: Flow[..., Any] | None, owner: str, message: str) -> None:
